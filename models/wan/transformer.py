@@ -1,0 +1,162 @@
+"""The diffusion transformer of Wan 2.1 (text- and image-to-video), under the official parameter names.
+
+Plain modules: precision, fp8 and swapping are applied from outside; files and samplers are unknown here.
+Source: bytedance/ATI wan/modules/model.py (WanModel). Order in a block, float64 tables and the split of the
+cross-attention context into text and image tokens are the release's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.attention import attention
+from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
+from .config import WanConfig
+
+
+class RMSNorm(nn.Module):
+    """Over the full width, not per head; computed in float32."""
+
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, config: WanConfig):
+        super().__init__()
+        dim = config.dim
+        self.num_heads = config.num_heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = RMSNorm(dim, config.eps), RMSNorm(dim, config.eps)
+
+    def heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [batch, heads, tokens, head_dim]
+
+    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+        q = apply_rotary(self.heads(self.norm_q(self.q(x))), rotary)
+        k = apply_rotary(self.heads(self.norm_k(self.k(x))), rotary)
+        return self.o(attention(q, k, self.heads(self.v(x))))
+
+
+class CrossAttention(SelfAttention):
+    """Attention to the text and, in i2v models, separately to the image tokens; both results are added."""
+
+    def __init__(self, config: WanConfig):
+        super().__init__(config)
+        self.image = config.model_type == "i2v"
+        if self.image:
+            self.k_img, self.v_img = nn.Linear(config.dim, config.dim), nn.Linear(config.dim, config.dim)
+            self.norm_k_img = RMSNorm(config.dim, config.eps)
+
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        q = self.heads(self.norm_q(self.q(x)))
+        out = attention(q, self.heads(self.norm_k(self.k(text))), self.heads(self.v(text)))
+        if self.image and image is not None:
+            out = out + attention(q, self.heads(self.norm_k_img(self.k_img(image))), self.heads(self.v_img(image)))
+        return self.o(out)
+
+
+class Block(nn.Module):
+    def __init__(self, config: WanConfig):
+        super().__init__()
+        dim = config.dim
+        self.norm1 = nn.LayerNorm(dim, config.eps, elementwise_affine=False)
+        self.self_attn = SelfAttention(config)
+        self.norm3 = nn.LayerNorm(dim, config.eps)
+        self.cross_attn = CrossAttention(config)
+        self.norm2 = nn.LayerNorm(dim, config.eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(nn.Linear(dim, config.ffn_dim), nn.GELU("tanh"), nn.Linear(config.ffn_dim, dim))
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor, rotary: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+        """x: [batch, tokens, dim]; time: [batch, 6, dim] float32."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (time + self.modulation.float()).chunk(6, dim=1)
+        x = x + self.self_attn(modulate(self.norm1, x, shift1, scale1), rotary) * gate1.to(x.dtype)
+        x = x + self.cross_attn(self.norm3(x), text, image)
+        return x + self.ffn(modulate(self.norm2, x, shift2, scale2)) * gate2.to(x.dtype)
+
+
+class Head(nn.Module):
+    def __init__(self, config: WanConfig):
+        super().__init__()
+        dim, (t, h, w) = config.dim, config.patch_size
+        self.norm = nn.LayerNorm(dim, config.eps, elementwise_affine=False)
+        self.head = nn.Linear(dim, t * h * w * config.out_dim)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        shift, scale = (time.unsqueeze(1) + self.modulation.float()).chunk(2, dim=1)
+        return self.head(modulate(self.norm, x, shift, scale))
+
+
+def modulate(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """norm(x) * (1 + scale) + shift; the shifts and scales come in float32 and are applied in the width of x."""
+    return torch.addcmul(shift.to(x.dtype), norm(x), (1 + scale).to(x.dtype))
+
+
+class ImageEmbedding(nn.Module):
+    """CLIP tokens -> tokens of the transformer's width."""
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.LayerNorm(in_dim), nn.Linear(in_dim, in_dim), nn.GELU(), nn.Linear(in_dim, out_dim), nn.LayerNorm(out_dim)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.proj(tokens)
+
+
+class WanTransformer(nn.Module):
+    """Predicts the flow (noise minus video) of a noisy latent video."""
+
+    def __init__(self, config: WanConfig):
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.patch_embedding = nn.Conv3d(config.in_dim, dim, config.patch_size, config.patch_size)
+        self.text_embedding = nn.Sequential(nn.Linear(config.text_dim, dim), nn.GELU("tanh"), nn.Linear(dim, dim))
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, dim * 6))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.head = Head(config)
+        if config.model_type == "i2v":
+            self.img_emb = ImageEmbedding(config.clip_dim, dim)
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, clip_fea: Tensor | None = None):
+        """Flow of `x`.
+
+        x: [batch, out_dim, frames, height, width] noisy latents; height and width multiples of the patch size.
+        t: [batch] timesteps in 0..1000. context: [batch, tokens, text_dim], at most text_len tokens.
+        y: [batch, in_dim - out_dim, frames, height, width] mask and image latents (i2v).
+        clip_fea: [batch, image tokens, clip_dim] or None.
+        -> [batch, out_dim, frames, height, width]
+        """
+        context = self.embed_text(context)
+        image = None if clip_fea is None else self.img_emb(clip_fea)
+        x = self.patch_embedding(x if y is None else torch.cat([x, y], dim=1))
+        grid = x.shape[2:]
+        x = x.flatten(2).transpose(1, 2)  # [batch, tokens, dim]
+        rotary = rotary_table(grid, self.config.dim // self.config.num_heads, x.device)
+        time = self.time_embedding(sinusoidal_embedding(t, self.config.freq_dim).to(x.dtype))
+        modulation = self.time_projection(time).unflatten(1, (6, -1)).float()
+        for block in self.blocks:
+            x = block(x, modulation, rotary, context, image)
+        return self.unpatchify(self.head(x, time.float()), grid)
+
+    def embed_text(self, context: Tensor) -> Tensor:
+        """Zero-pads to text_len before the embedding: the padding is attended to, as in training."""
+        return self.text_embedding(F.pad(context, (0, 0, 0, self.config.text_len - context.shape[1])))
+
+    def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        t, h, w = self.config.patch_size
+        x = x.reshape(x.shape[0], *grid, t, h, w, self.config.out_dim)
+        x = x.permute(0, 7, 1, 4, 2, 5, 3, 6)  # [batch, channels, frames, t, height, h, width, w]
+        return x.reshape(x.shape[0], x.shape[1], grid[0] * t, grid[1] * h, grid[2] * w)
