@@ -1,0 +1,156 @@
+"""Solvers for flow models, x = (1 - sigma) * clean + sigma * noise with the model predicting noise - clean: UniPC, DPM++ 2M, Euler.
+They know sigmas, velocities and latents; not models, guidance or noise generators."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ModelError
+
+TRAIN_STEPS = 1000
+
+
+class FlowScheduler:
+    """The noise levels of a run and one solver step along them.
+
+    sigmas: [steps + 1] float32 from near 1 down to 0. timesteps: [steps] int64 in 0..1000, what the model is given.
+    One object serves one run: it remembers earlier steps.
+    """
+
+    first_sigma = 1.0
+
+    def __init__(self, steps: int, shift: float):
+        if steps < 1:
+            raise ModelError(f"steps is {steps}: at least 1 is needed.")
+        if not shift > 0:
+            raise ModelError(f"shift is {shift}: it must be above 0 (3 for 480p, 5 for 720p in Wan 2.1).")
+        even = torch.from_numpy(np.linspace(self.first_sigma, 0, steps + 1))  # torch's linspace rounds otherwise
+        sigmas = shift * even / (1 + (shift - 1) * even)
+        self.sigmas = sigmas.float()
+        # Truncated, not rounded, from float64: wan/utils/fm_solvers_unipc.py:FlowUniPCMultistepScheduler.set_timesteps.
+        self.timesteps = (sigmas[:-1] * TRAIN_STEPS).long()
+        self.index = self.begin = 0
+
+    def start(self, latents: Tensor, noise: Tensor, index: int = 0) -> Tensor:
+        """`latents` with as much `noise` as belongs to step `index`, which is the first one to run."""
+        if not 0 <= index < len(self.timesteps):
+            raise ModelError(f"Step {index} is not one of the {len(self.timesteps)} steps of this schedule.")
+        self.index = self.begin = index
+        sigma = self.sigmas[index].item()
+        return (1 - sigma) * latents + sigma * noise
+
+    def step(self, velocity: Tensor, x: Tensor) -> Tensor:
+        """Latents of the next noise level from those of the present one and the model's velocity there."""
+        if self.index >= len(self.timesteps):
+            raise ModelError(f"All {len(self.timesteps)} steps were taken; a new run needs a new scheduler.")
+        x = self.advance(velocity, x)
+        self.index += 1
+        return x
+
+    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def sigma(self, index: int) -> float:
+        return self.sigmas[index].item()
+
+    def half_log_snr(self, index: int) -> float:
+        """lambda = log((1 - sigma) / sigma), infinite at both ends."""
+        sigma = self.sigma(index)
+        if sigma in (0.0, 1.0):
+            return math.inf if sigma == 0 else -math.inf
+        return math.log(1 - sigma) - math.log(sigma)
+
+
+class Euler(FlowScheduler):
+    """x + (next sigma - sigma) * velocity, on UniPC's noise levels."""
+
+    first_sigma = torch.tensor(1 - 1 / TRAIN_STEPS, dtype=torch.float32).item()
+
+    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+        return x + (self.sigma(self.index + 1) - self.sigma(self.index)) * velocity
+
+
+class UniPC(FlowScheduler):
+    """UniPC-2 with B(h) = e^h - 1 on predictions of the clean latents: Zhao et al., arXiv 2302.04867, algorithms 5 to 8.
+
+    As configured in wan/utils/fm_solvers_unipc.py: order 2, first order in the last step, corrector from the second step on.
+    """
+
+    first_sigma = Euler.first_sigma
+
+    def __init__(self, steps: int, shift: float):
+        super().__init__(steps, shift)
+        self.clean: list[Tensor] = []  # the latest two predictions, older first
+        self.previous: tuple[Tensor, int] | None = None  # latents and order of the last predictor step
+
+    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+        i = self.index
+        clean = x - self.sigma(i) * velocity
+        if self.previous is not None:
+            x = self.correct(clean)
+        self.clean = [*self.clean[-1:], clean]
+        order = min(2, len(self.timesteps) - i, i - self.begin + 1)
+        self.previous = (x, order)
+        base, scale, h = self.exponential(x, clean, i, i + 1)
+        if order == 1:
+            return base
+        ratio = (self.half_log_snr(i - 1) - self.half_log_snr(i)) / h
+        return base - scale * 0.5 * (self.clean[0] - clean) / ratio
+
+    def correct(self, clean: Tensor) -> Tensor:
+        """The last predictor step again, now that the prediction at its end is known."""
+        i = self.index
+        x, order = self.previous
+        before = self.clean[-1]
+        base, scale, h = self.exponential(x, before, i - 1, i)
+        if order == 1:
+            return base - scale * 0.5 * (clean - before)
+        ratio = (self.half_log_snr(i - 2) - self.half_log_snr(i - 1)) / h
+        phi1 = math.expm1(-h)
+        phi2 = phi1 / -h - 1
+        phi3 = phi2 / -h - 0.5
+        b1, b2 = phi2 / phi1, 2 * phi3 / phi1
+        weight = (b1 - b2) / (1 - ratio)  # [[1, 1], [ratio, 1]] @ [weight, b1 - weight] = [b1, b2]
+        return base - scale * (weight * (self.clean[-2] - before) / ratio + (b1 - weight) * (clean - before))
+
+    def exponential(self, x: Tensor, clean: Tensor, i: int, j: int) -> tuple[Tensor, float, float]:
+        """The first-order step from level i to j, the factor of its corrections, and the step in lambda."""
+        h = self.half_log_snr(j) - self.half_log_snr(i)
+        scale = (1 - self.sigma(j)) * math.expm1(-h)
+        return self.sigma(j) / self.sigma(i) * x - scale * clean, scale, h
+
+
+class DPMPlusPlus(FlowScheduler):
+    """DPM-Solver++(2M), midpoint: Lu et al., arXiv 2211.01095, algorithm 2, as configured in wan/utils/fm_solvers.py.
+
+    The first sigma is exactly 1, so the second step's correction vanishes; the last step is of first order.
+    """
+
+    def __init__(self, steps: int, shift: float):
+        super().__init__(steps, shift)
+        self.clean: Tensor | None = None
+
+    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+        i = self.index
+        sigma, target = self.sigma(i), self.sigma(i + 1)
+        before, self.clean = self.clean, x - sigma * velocity
+        h = self.half_log_snr(i + 1) - self.half_log_snr(i)
+        scale = (1 - target) * math.expm1(-h)
+        x = target / sigma * x - scale * self.clean
+        if before is None or target == 0:
+            return x
+        ratio = (self.half_log_snr(i) - self.half_log_snr(i - 1)) / h
+        return x - 0.5 * scale * (self.clean - before) / ratio
+
+
+CLASSES = {"unipc": UniPC, "dpm++": DPMPlusPlus, "euler": Euler}
+SCHEDULERS = tuple(CLASSES)
+
+
+def make_scheduler(name: str, steps: int, shift: float) -> FlowScheduler:
+    """A fresh scheduler of one of SCHEDULERS; ModelError where the name, steps or shift make no schedule."""
+    if name not in CLASSES:
+        raise ModelError(f"There is no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}.")
+    return CLASSES[name](steps, shift)
