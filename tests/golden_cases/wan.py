@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import torch
+from comfyui_trajectory.models.common.checkpoint import open_checkpoint
+from comfyui_trajectory.models.common.pictures import cover, to_pixels
+from comfyui_trajectory.models.common.sampling import sample
+from comfyui_trajectory.models.common.types import Motion, TextConditioning
+from comfyui_trajectory.models.wan import image as image_encoders
+from comfyui_trajectory.models.wan import text
 from comfyui_trajectory.models.wan.config import WanConfig, WanVAEConfig
 from comfyui_trajectory.models.wan.latent import WAN21
 from comfyui_trajectory.models.wan.motion_patch import motion_patch as patch
+from comfyui_trajectory.models.wan.size import size_for_area
+from comfyui_trajectory.models.wan.system import WanVideoModel, WanVideoVAE, plain_conditioning
 from comfyui_trajectory.models.wan.transformer import WanTransformer
 from comfyui_trajectory.models.wan.vae import WanVAE
 
@@ -74,3 +83,51 @@ def motion_patch(case: GoldenCase) -> None:
         tracks, video = case.inputs[f"{name}/tracks"][0], case.inputs[f"{name}/vid"]
         patched = patch(tracks, video[4:], temperature=sub["temperature"], topk=sub["topk"])
         case.check(f"{name}/patched", patched)
+
+
+def e2e_ati(case: GoldenCase) -> None:
+    """The official generate(): image and tracks in, video out, with the stored noise."""
+    config, inputs = case.config, case.inputs
+    transformer = build(WanTransformer, WanConfig, config["dit"], case.tensors("weights_dit.safetensors"))
+    model = WanVideoModel(transformer, transformer.config, Path("ati.safetensors"))
+    vae_module = build(WanVAE, WanVAEConfig, config["vae"], case.tensors("weights_vae.safetensors"))
+    vae = WanVideoVAE(vae_module, Path("vae.safetensors"))
+
+    text_encoder = text.load(checkpoint(case, "weights_t5.safetensors"))
+    context = [text_encoder.encode_ids(i[None], m[None])[0] for i, m in zip(inputs["token_ids"], inputs["token_mask"])]
+    case.check("context", context[0])
+    case.check("context_null", context[1])
+    image = inputs["image"].float() / 255
+    image_encoder = image_encoders.load(checkpoint(case, "weights_clip.safetensors"))
+    image_tokens = image_encoder.encode(image[None])
+    case.check("clip_fea", image_tokens)
+
+    height, width = size_for_area(*image.shape[:2], config["max_area"])
+    frames = config["frame_num"]
+    picture, _ = cover(to_pixels(image), width, height, "stretch")
+    latents = vae.encode(torch.cat([picture, picture.new_zeros(1, 3, frames - 1, height, width)], dim=2))[0]
+    before = plain_conditioning(latents)
+    case.check("y_before", before)
+    after = patch(inputs["tracks"], latents, temperature=config["temperature"], topk=config["topk"])
+    case.check("y_after", after)
+
+    arguments = {"clip_fea": image_tokens}
+    motion = Motion("wan", width, height, frames, {"y": after[None], **arguments}, {"y": before[None], **arguments})
+    words = TextConditioning(*(tokens[None] for tokens in context))
+    clean = []
+    result = sample(
+        model, words, motion, steps=config["sampling_steps"], cfg=config["guide_scale"], shift=config["shift"],
+        scheduler=config["sample_solver"], noise=inputs["noise"][None],
+        callback=lambda step, steps, x0: clean.append(x0),
+    )  # fmt: skip
+    case.check("latents", torch.cat([case.outputs["latents"][:-1], result]))
+    for index, x0 in enumerate(clean):
+        noisy = inputs["noise"] if index == 0 else case.outputs["latents"][index - 1]
+        predicted = noisy - case.outputs["sigmas"][index] * case.outputs["noise_pred"][index]
+        case.close(x0[0], predicted, f"clean latents of step {index}")
+    video = vae.decode(result)[0]
+    case.check("video", video[:, inputs["video_frames"]])
+    case.check("video_frame_mean", video.mean((2, 3)))
+
+
+e2e_ati_short = e2e_ati

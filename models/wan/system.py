@@ -1,0 +1,278 @@
+"""Wan 2.1 and ATI as the rest of the pack uses them: sizes, conditioning, one prediction, latents to pixels and back.
+
+Everything that Wan does differently from the other families stands here; the maths is in the files beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...trajectory import Tracks
+from ...trajectory.ati import normalised
+from ..common.errors import ModelError
+from ..common.pictures import cover, fit_tracks, to_pixels
+from ..common.tiling import decode_tiled
+from ..common.types import LatentFormat, Motion, TextConditioning
+from .config import WanConfig
+from .latent import WAN21
+from .motion_patch import motion_patch
+from .vae import WanVAE
+
+log = logging.getLogger(__name__)
+
+# What the official demos use at 480p: bytedance/ATI generate.py and run_example.sh.
+DEFAULTS = {
+    "width": 832, "height": 480, "frames": 81, "fps": 16.0, "steps": 40, "cfg": 5.0, "shift": 3.0,
+    "scheduler": "unipc", "temperature": 220.0, "topk": 2,
+}  # fmt: skip
+METHODS = ("auto", "ati", "none")
+
+
+@dataclass
+class WanVideoModel:
+    """A Wan 2.1 transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance, patch)."""
+
+    module: nn.Module
+    config: WanConfig
+    path: Path
+    defaults: dict = field(default_factory=lambda: dict(DEFAULTS))
+    latent_format: LatentFormat = WAN21
+    motion_method: str | None = None  # what the file itself says of how it was trained: "ati", "none" or nothing
+    dtype: torch.dtype = torch.float32  # of the computation
+    device: torch.device = torch.device("cpu")
+    family: str = "wan"
+    spatial: int = 8
+    temporal: int = 4
+
+    @property
+    def variant(self) -> str:
+        return self.config.model_type
+
+    def to(self, device: torch.device | str) -> WanVideoModel:
+        self.module.to(device)
+        self.device = torch.device(device)
+        return self
+
+    def check_size(self, width: int, height: int, frames: int) -> None:
+        """ModelError with the nearest size where the model cannot make this one."""
+        step = self.spatial * self.config.patch_size[1]
+        fit = tuple(max(step, round(side / step) * step) for side in (width, height))
+        if fit != (width, height):
+            raise ModelError(
+                f"{width}x{height} is no size for {self.path.name}: width and height must be multiples of {step}. "
+                f"The nearest is {fit[0]}x{fit[1]}."
+            )
+        nearest = max(1, round((frames - 1) / self.temporal) * self.temporal + 1)
+        if frames != nearest:
+            raise ModelError(
+                f"{frames} frames cannot be made by {self.path.name}: the count must be {self.temporal}n + 1. "
+                f"The nearest is {nearest}."
+            )
+
+    def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
+        """(channels, latent frames, latent height, latent width)"""
+        self.check_size(width, height, frames)
+        return (
+            self.config.out_dim, (frames - 1) // self.temporal + 1, height // self.spatial, width // self.spatial
+        )  # fmt: skip
+
+    def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
+        """ModelError where text or motion were made for another model."""
+        if motion.family != self.family:
+            raise ModelError(
+                f"The motion was encoded for a {motion.family} model, the model is {self.path.name} ({self.family}): "
+                "connect this model to the encode node too."
+            )
+        for name, tokens in (("positive", text.positive), ("negative", text.negative)):
+            if tokens is None:
+                continue
+            if tokens.ndim != 3 or tokens.shape[-1] != self.config.text_dim:
+                raise ModelError(
+                    f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, "
+                    f"{self.config.text_dim}]: it was encoded with another system's text encoder. Wan and ATI need umT5-xxl, "
+                    "the embedded model its own embedded text encoder."
+                )
+            if tokens.shape[1] > self.config.text_len:
+                raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {self.config.text_len}.")
+        wanted, given = self.config.in_dim - self.config.out_dim, motion.inputs.get("y")
+        if (0 if given is None else given.shape[1]) != wanted:
+            raise ModelError(
+                f"The motion was encoded for another variant of Wan than {self.path.name} ({self.variant}): "
+                "connect this model to the encode node too."
+            )
+
+    def resolve_method(self, method: str, tracks: Tracks | None) -> str:
+        """'ati' or 'none'. 'auto' goes by what the file says of itself or by its name, and never guesses."""
+        if method not in METHODS:
+            raise ModelError(f"method is '{method}': it must be one of {', '.join(METHODS)}.")
+        if method == "auto":
+            method = self.motion_method or ("ati" if "ati" in words(self.path.stem) else None)
+            if tracks is None:
+                method = "none"
+            elif method is None:
+                raise ModelError(
+                    f"Nothing in the name of {self.path.name} says that it is ATI, and its keys cannot tell. "
+                    "Set method to 'ati' if it is, or to 'none' to run it without tracks."
+                )
+        if method == "ati" and tracks is None:
+            raise ModelError("method is 'ati', but no tracks are connected: connect tracks, or set method to 'none'.")
+        if method == "ati" and self.variant != "i2v":
+            raise ModelError(
+                f"{self.path.name} is a text-to-video model; ATI's tracks need the image-to-video model with ATI's weights."
+            )
+        return method
+
+    @torch.no_grad()
+    def encode_motion(
+        self,
+        tracks: Tracks | None,
+        *,
+        vae: WanVideoVAE | None = None,
+        image: Tensor | None = None,
+        width: int,
+        height: int,
+        frames: int,
+        image_tokens: Tensor | None = None,
+        fit: str = "crop",
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        method: str = "auto",
+        topk: int | None = None,
+        temperature: float | None = None,
+    ) -> Motion:
+        """The image conditioning with the tracks patched into it.
+
+        image: [.., height, width, 3] in 0..1, the first is the start frame; fitted to width x height by `fit`: 'crop'
+        (scaled to cover, centred) or 'stretch' (as the official code). Tracks drawn on the picture follow its crop.
+        image_tokens: [1, tokens, clip_dim] of the image encoder. strength: 0 is without tracks, 1 as trained. start_percent,
+        end_percent: the part of the schedule in which the tracks act. ModelError where something is missing or does not fit.
+        """
+        self.check_size(width, height, frames)
+        method = self.resolve_method(method, tracks)
+        if not 0 <= start_percent <= end_percent <= 1:
+            raise ModelError(
+                f"start_percent {start_percent} and end_percent {end_percent}: 0 <= start <= end <= 1 is needed."
+            )
+        if self.variant == "t2v":
+            return Motion(self.family, width, height, frames, {}, {}, start_percent, end_percent)
+        if image is None:
+            raise ModelError(f"{self.path.name} is an image-to-video model: a start image is needed.")
+        if vae is None:
+            raise ModelError("A start image needs the VAE to encode it.")
+        if vae.family != self.family or vae.channels != self.config.out_dim:
+            raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: a Wan 2.1 VAE is needed.")
+        self.check_image_tokens(image_tokens)
+
+        picture, box = cover(to_pixels(image), width, height, fit)
+        grey = picture.new_zeros(1, 3, frames - 1, height, width)
+        latents = vae.encode(torch.cat([picture, grey], dim=2))[0]
+        plain = plain_conditioning(latents)
+        patched = plain
+        if method == "ati":
+            on_frame = fit_tracks(tracks, image.shape[-2], image.shape[-3], width, height, box).resample(frames)
+            patched = motion_patch(
+                normalised(on_frame, width, height).to(latents.device), latents,
+                temperature=temperature or self.defaults["temperature"], topk=topk or self.defaults["topk"],
+            )  # fmt: skip
+        active = torch.lerp(plain, patched, strength)
+        shared = {} if image_tokens is None else {"clip_fea": image_tokens}
+        return Motion(
+            self.family, width, height, frames, {"y": active[None], **shared}, {"y": plain[None], **shared},
+            start_percent, end_percent, shown=picture_of_patch(picture, active[0]),
+        )  # fmt: skip
+
+    def check_image_tokens(self, tokens: Tensor | None) -> None:
+        if tokens is None:
+            log.warning("No image encoder is connected: %s runs, but was trained with one.", self.path.name)
+        elif tokens.ndim != 3 or tokens.shape[-1] != self.config.clip_dim:
+            raise ModelError(
+                f"The image tokens are {list(tokens.shape)}; {self.path.name} reads [1, tokens, {self.config.clip_dim}]: "
+                "use CLIP vision ViT-H for Wan and ATI, the embedded image encoder for the embedded model."
+            )
+
+    def predict(self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Flow (noise minus video) of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""
+        cast = {name: value.to(self.device, self.dtype) for name, value in inputs.items()}
+        return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast)
+
+
+@dataclass
+class WanVideoVAE:
+    """The Wan 2.1 VAE between pixels in -1..1 and normalised latents."""
+
+    module: WanVAE
+    path: Path
+    latent_format: LatentFormat = WAN21
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+    family: str = "wan"
+
+    @property
+    def channels(self) -> int:
+        return self.module.config.z_dim
+
+    @property
+    def spatial(self) -> int:
+        return self.module.spatial
+
+    @property
+    def temporal(self) -> int:
+        return self.module.temporal
+
+    def to(self, device: torch.device | str) -> WanVideoVAE:
+        self.module.to(device)
+        self.device = torch.device(device)
+        return self
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[batch, 3, 1 + 4n, height, width] in -1..1 -> normalised latents [batch, channels, 1 + n, h, w] float32."""
+        return self.latent_format.from_plain(self.module.encode(pixels.to(self.device, self.dtype)).float())
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        """Normalised latents [batch, channels, 1 + n, h, w] -> pixels [batch, 3, 1 + 4n, 8h, 8w] in -1..1, float32.
+
+        tile: side in pixels of the tiles the picture is decoded in, blended where they overlap; less memory, nearly the
+        same picture.
+        """
+        if latents.ndim != 5 or latents.shape[1] != self.channels:
+            raise ModelError(
+                f"{self.path.name} decodes latents [batch, {self.channels}, frames, h, w]; these are {list(latents.shape)}: "
+                "they come from another system's model."
+            )
+        plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)
+        if tile is None:
+            return self.module.decode(plain).clamp(-1, 1).float()
+        return decode_tiled(self.module.decode, plain, tile // self.spatial, self.spatial).clamp(-1, 1).float()
+
+
+def plain_conditioning(latents: Tensor) -> Tensor:
+    """[channels, frames, h, w] -> [4 + channels, frames, h, w]: the mask of image-to-video, 1 at the first frame."""
+    mask = latents.new_zeros(4, *latents.shape[1:])
+    mask[:, 0] = 1
+    return torch.cat([mask, latents])
+
+
+def picture_of_patch(picture: Tensor, mask: Tensor) -> Tensor:
+    """Where the tracks carry the start image to: [latent frames, height, width, 3] in 0..1.
+
+    picture: [1, 3, 1, height, width] in -1..1, shown dark; mask: [latent frames, h, w], shown as light.
+    """
+    dim = (picture[0, :, 0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 0.5
+    light = F.interpolate(mask[1:, None].float().clamp(0, 1), size=picture.shape[-2:], mode="bilinear")[:, 0, ..., None]
+    later = dim + light * (light.new_tensor([1.0, 0.85, 0.2]) - dim)
+    return torch.cat([(dim * 2)[None], later])
+
+
+def words(name: str) -> set[str]:
+    """The words of a file name, lower case: 'Wan2_1-I2V-ATI-14B_fp8' -> {'wan2', '1', 'i2v', 'ati', '14b', 'fp8'}."""
+    return set("".join(c.lower() if c.isalnum() else " " for c in name).split())
