@@ -2,6 +2,7 @@
 Knows no family: names of keys, tables of renamings and configurations come from the families' folders."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,10 @@ class Checkpoint(Mapping):
 
     @property
     def nbytes(self) -> int:
-        return sum(_elements(entry.shape) * entry.dtype.itemsize for entry in self._entries.values())
+        return sum(self.elements(key) * dtype.itemsize for key, dtype in self.dtypes.items())
+
+    def elements(self, key: str) -> int:
+        return math.prod(self.shapes[key])
 
     def only(self, prefix: str) -> "Checkpoint":
         """The tensors below `prefix`, which is removed from their names."""
@@ -219,10 +223,3 @@ def _last(key: str) -> str:
 def _list(what: str, keys: list[str]) -> str:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return f"{len(keys)} {what} ({', '.join(keys[:3])}{more})" if keys else ""
-
-
-def _elements(shape: Sequence[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
