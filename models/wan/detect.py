@@ -138,7 +138,8 @@ def image_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
     width, patch = patches[0], patches[-1]
     config = {"hidden_size": width, "intermediate_size": feed[0], "patch_size": patch, "image_size": side * patch,
               "num_hidden_layers": count_blocks(shapes, prefix.replace(".", r"\.") + r"(\d+)\."),
-              "num_attention_heads": stated.get("num_attention_heads") or stated.get("vision_heads") or _clip_heads(width)}
+              "num_attention_heads": stated.get("num_attention_heads") or stated.get("vision_heads") or _clip_heads(width),
+              "hidden_act": stated.get("hidden_act", "gelu")}
     if config["num_attention_heads"] is None:
         return _cannot("image encoder", "clip", f"its tensors do not tell the number of heads (width {width}): the header "
                        "needs a \"config\" entry with num_attention_heads.", config)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 
 import torch
+from comfyui_trajectory.models.common.checkpoint import Checkpoint, assign, open_checkpoint
+from comfyui_trajectory.models.common.ops import apply_dtype, real_weight
+from comfyui_trajectory.models.common.registry import identify
 from comfyui_trajectory.models.common.schedulers import make_scheduler
+from comfyui_trajectory.models.wan import image, text
+from comfyui_trajectory.models.wan.config import WanConfig
 from comfyui_trajectory.models.wan.size import size_for_area, token_count
+from comfyui_trajectory.models.wan.transformer import WanTransformer
 
 from . import GoldenCase
+from .wan import configured
 
 SCHEDULER_NAMES = {"unipc": "unipc", "dpmpp": "dpm++"}
 
@@ -38,3 +45,56 @@ def size_math(case: GoldenCase) -> None:
         size = size_for_area(height, width, area)
         assert size == (rows * 8, columns * 8), (height, width, area, size)
         assert token_count(*size, frames) == tokens
+
+
+def loaded(module, kind: str, weights: dict, config: dict | None = None):
+    checkpoint = Checkpoint.from_tensors(weights)
+    return module.load(checkpoint, identify(checkpoint, kind, config))
+
+
+def umt5(case: GoldenCase) -> None:
+    encoder = loaded(text, "text encoder", case.weights)
+    ids, mask = case.inputs["ids"], case.inputs["mask"]
+    case.check("hidden", encoder.encode_ids(ids, mask))
+    short = case.outputs["hidden_nomask"].shape[1]
+    case.check("hidden_nomask", encoder.encode_ids(ids[:, :short]))
+    for row in range(len(ids)):
+        count = int(mask[row].sum())
+        encoder.tokenizer = lambda prompt, row=row, count=count: ids[row, :count].tolist()
+        case.check(f"context_{row}", encoder.encode("the ids of the case"))
+
+
+def text_clean(case: GoldenCase) -> None:
+    assert [text.clean(value) for value in case.data["text_inputs"]["texts"]] == case.data["text_outputs"]["cleaned"]
+
+
+def clip_vision(case: GoldenCase) -> None:
+    encoder = loaded(image, "image encoder", case.weights, case.config)
+    assert encoder.config.image_size == case.config["image_size"]
+    pixels = {name.removeprefix("image_"): value.movedim(0, -1)[None] / 2 + 0.5 for name, value in case.inputs.items()}
+    case.check("debug/preprocessed_0", encoder.preprocess(pixels["0"])[..., ::4, ::4])
+    for name, value in pixels.items():
+        case.check(f"tokens_{name}", encoder.encode(value))
+    case.check("tokens_all_blocks_0", encoder.hidden_states(pixels["0"])[-1])
+
+
+def fp8_plain(case: GoldenCase) -> None:
+    file = case.folder / "checkpoint.safetensors"
+    checkpoint = open_checkpoint(file)
+    config = identify(checkpoint, "diffusion model").config
+    assert config == configured(WanConfig, case.config)
+    with torch.device("meta"):
+        model = WanTransformer(config)
+    apply_dtype(assign(model, checkpoint.part("diffusion model")))
+    assert any(p.dtype.itemsize == 1 for p in model.parameters()), "fp8 weights stay in fp8"
+    assert all(p.dtype == torch.float32 for name, p in model.named_parameters() if name.endswith("bias") or "norm" in name)
+    for name, weight in case.outputs.items():
+        if name.startswith("check/"):
+            layer = model.get_submodule(name.removeprefix("check/").removesuffix(".weight"))
+            case.close(real_weight(layer, torch.float32), weight, name)
+    inputs = case.inputs
+    extra = {name: inputs[name] for name in ("y", "clip_fea") if name in inputs}
+    case.check("out", model(inputs["x"], inputs["t"], inputs["context"][None], **extra)[0])
+
+
+fp8_scaled = fp8_plain
