@@ -1,0 +1,64 @@
+"""Measures how much memory loading a diffusion model takes: writes a synthetic Wan checkpoint, loads it, prints the peak.
+
+python tests/models/peak_memory.py 4.0 bf16     (gigabytes of the file, dtype of its weights; Linux)
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from comfyui_trajectory.models import load_model
+from comfyui_trajectory.models.wan.config import WanConfig
+from comfyui_trajectory.models.wan.transformer import WanTransformer
+
+NAMES = {"fp32": ("F32", 4), "bf16": ("BF16", 2), "fp8_e4m3fn": ("F8_E4M3", 1)}
+MIB = 2**20
+
+
+def write_checkpoint(path: Path, gigabytes: float, dtype: str) -> None:
+    """A text-to-video transformer of about that size, written piece by piece."""
+    name, width = NAMES[dtype]
+    dim = 1024 if gigabytes < 1 else 2048
+    layer = (8 * dim * dim + 2 * dim * 4 * dim) * width
+    config = WanConfig("t2v", dim, 4 * dim, dim // 128, max(1, round(gigabytes * 1e9 / layer)), in_dim=16)
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in WanTransformer(config).state_dict().items()}
+    header, offset = {}, 0
+    for key, shape in shapes.items():
+        size = torch.Size(shape).numel() * width
+        header[key] = {"dtype": name, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    pattern = bytes(range(32, 48)) * 65536  # small positive numbers in every dtype
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for start in range(0, offset, len(pattern)):
+            file.write(pattern[: offset - start])
+
+
+def measure(path: Path) -> tuple[float, float]:
+    """(size of the file, growth of the peak resident memory while loading), in MiB."""
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    model = load_model(path)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert model.config.in_dim == 16
+    return path.stat().st_size / MIB, (peak - before) / MIB
+
+
+def main(gigabytes: float, dtype: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "synthetic.safetensors"
+        write_checkpoint(path, gigabytes, dtype)
+        size, peak = measure(path)
+    sys.stdout.write(json.dumps({"file_mib": round(size), "peak_mib": round(peak), "ratio": round(peak / size, 4)}) + "\n")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "bf16")
