@@ -1,4 +1,20 @@
 """What the user sees: one file per step of the graph. This file collects the node classes; it holds no maths."""
 
-NODE_CLASS_MAPPINGS: dict[str, type] = {}
-NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
+import re
+
+from . import decode, encode, evaluate, load, sample, tracks
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {
+    name: cls
+    for module in (load, tracks, encode, sample, decode, evaluate)
+    for name, cls in vars(module).items()
+    if isinstance(cls, type) and name.startswith("Trajectory") and hasattr(cls, "FUNCTION")
+}
+
+
+def display_name(node_id: str) -> str:
+    """TrajectoryVAELoader -> Trajectory VAE Loader"""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", node_id)
+
+
+NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {name: display_name(name) for name in NODE_CLASS_MAPPINGS}

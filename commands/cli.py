@@ -1,0 +1,289 @@
+"""The command line itself: what can be asked for, and how it ends. The work is in the files beside it.
+
+Exit codes: 0 done, 1 failed (one line on the error stream says why), 2 wrong usage, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..models import DTYPES, SCHEDULERS
+from ..nodes.host import EXAMPLES, host
+from ..trajectory import Tracks, parse_coordinates, read_tracks
+from ..trajectory.spread import MOST
+from .files import read_image, read_video
+from .generate import ModelFiles, Pipeline, overlay, save, show_bars
+
+EXAMPLE_IMAGE, EXAMPLE_TRACKS = EXAMPLES / "flower.jpg", EXAMPLES / "flower.json"
+EXAMPLE_PROMPT = "an orange dahlia sways in front of dark green leaves"
+
+ABOUT = """\
+Draw how things should move, and a video model follows: ATI (Wan 2.1) without ComfyUI.
+
+  python -m comfyui_trajectory generate
+      makes a short video from the photograph, the tracks and the small model that come along
+  python -m comfyui_trajectory COMMAND --help
+      explains a command, with examples"""
+
+GENERATE = """\
+Makes a video in which the drawn points of a picture move along their tracks.
+Writes video.mp4, overlay.mp4 (with the tracks drawn on it) and contact_sheet.png into the output folder.
+
+Without --image and --tracks it uses the example that comes along; without --model the embedded model, which is
+small: it shows the idea on any machine within a minute. ATI 14B makes the real thing."""
+
+GENERATE_EXAMPLES = """\
+examples:
+  the example that comes along, into ./output:
+    python -m comfyui_trajectory generate
+
+  your own picture and a path for one of its points, in pixels of the picture:
+    python -m comfyui_trajectory generate --image cat.jpg --tracks '[[220, 310], [300, 250], [420, 240]]'
+
+  ATI 14B, with the files of a ComfyUI installation (a name is looked for in $TRAJECTORY_MODELS/diffusion_models and so on):
+    export TRAJECTORY_MODELS=~/ComfyUI/models
+    python -m comfyui_trajectory generate --image fish.jpg --tracks fish.pth --prompt 'a koi pond' \\
+        --model Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors --vae wan_2.1_vae.safetensors \\
+        --text-encoder umt5_xxl_fp8_e4m3fn_scaled.safetensors --image-encoder clip_vision_h.safetensors
+
+  more points around each drawn one, which are followed more closely:
+    python -m comfyui_trajectory generate --image cat.jpg --tracks cat.json --expand-points 5"""
+
+EXAMPLES_ABOUT = """\
+Runs a list of examples as ATI's demo does: a YAML list of entries with image, text and track (file names beside the list).
+Writes outputs/NNN.mp4, outputs_vis/NNN_viz.mp4 (tracks drawn on it) and images_tracks/NN.jpg (tracks on the picture)."""
+
+RUN_ABOUT = """\
+Runs a workflow file without ComfyUI, through the very nodes that ComfyUI runs. Files saved in the browser and files in
+API format are read. Pictures are taken from ./input or from a path; what is saved goes into the output folder."""
+
+INFO_ABOUT = """\
+Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format and the memory that it
+needs; for a track file how many tracks and frames, on which canvas, and where they go."""
+
+SCORE_ABOUT = """\
+Measures how closely a video follows tracks: its points are followed optically from the tracks' first positions.
+Errors are in pixels of the video and in percent of its shorter side."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        options.action(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if options.verbose:
+            logging.getLogger(__name__).exception("failed")
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, (ValueError, OSError, ImportError))
+    return text if known and text else f"{type(error).__name__}: {text} (--verbose shows where)"
+
+
+def parser() -> argparse.ArgumentParser:
+    def raw(**options) -> dict:
+        return {"formatter_class": argparse.RawDescriptionHelpFormatter, **options}
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    common.add_argument("-v", "--verbose", action="store_true", help="say more, and where an error came from")
+    top = argparse.ArgumentParser(prog="python -m comfyui_trajectory", **raw(description=ABOUT))
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, action, help: str, about: str, examples: str | None = None) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[common], help=help, **raw(description=about, epilog=examples))
+        added.set_defaults(action=action)
+        return added
+
+    one = command("generate", generate, "make a video from a picture and tracks", GENERATE, GENERATE_EXAMPLES)
+    one.add_argument("--image", type=Path, metavar="FILE", help="the start picture")
+    one.add_argument("--tracks", metavar="FILE|JSON", help="a track file (.json .pth .npz .npy), or coordinates as JSON text, in pixels of "
+                     "the picture; 'none' for a video without tracks")  # fmt: skip
+    one.add_argument("--prompt", default=None, metavar="TEXT", help="what the video shows and how things move")
+    one.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)")
+    add_models(one)
+    add_sampling(one)
+
+    many = command("examples", examples, "run a list of examples in ATI's format", EXAMPLES_ABOUT, """\
+examples:
+  python -m comfyui_trajectory examples ATI/examples/test.yaml --output samples""")
+    many.add_argument("list", type=Path, metavar="LIST.yaml", help="the list")
+    many.add_argument("--output", type=Path, default=Path("samples"), metavar="FOLDER", help="where the folders go (default: ./samples)")
+    many.add_argument("--overwrite", action="store_true", help="make videos again that exist")
+    add_models(many)
+    add_sampling(many)
+
+    graph = command("run", run, "run a workflow file without ComfyUI", RUN_ABOUT, """\
+examples:
+  python -m comfyui_trajectory run workflows/ati_embedded.json
+  python -m comfyui_trajectory run my_workflow.json --set TrajectorySampler.seed=7 --set TrajectoryEncode.strength=0.8""")
+    graph.add_argument("workflow", type=Path, metavar="WORKFLOW.json", help="the workflow")
+    graph.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="put another value in; NODE is a number or type")
+    graph.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER", help="where saved files go (default: ./output)")
+
+    about = command("info", info, "say what a checkpoint or track file is", INFO_ABOUT, """\
+examples:
+  python -m comfyui_trajectory info Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors
+  python -m comfyui_trajectory info fish.pth --json""")
+    about.add_argument("file", type=Path, metavar="FILE", help="a checkpoint (file, folder or index of shards) or a track file")
+    about.add_argument("--json", action="store_true", help="as JSON, for programs")
+
+    judge = command("score", score, "measure how closely a video follows tracks", SCORE_ABOUT, """\
+examples:
+  python -m comfyui_trajectory score output/video.mp4 tracks.json
+  python -m comfyui_trajectory score outputs/000.mp4 fish.pth --canvas 1920x1080 --comparison drawn.mp4""")
+    judge.add_argument("video", type=Path, metavar="VIDEO", help="the video")
+    judge.add_argument("tracks", metavar="TRACKS", help="a track file, or coordinates as JSON text")
+    judge.add_argument("--canvas", type=size, metavar="WxH", help="what the tracks were drawn on, if the file does not say (default: the video)")
+    judge.add_argument("--comparison", type=Path, metavar="FILE.mp4", help="write a video with both drawn on it")
+    judge.add_argument("--json", action="store_true", help="as JSON, for programs")
+    return top
+
+
+def add_models(target: argparse.ArgumentParser) -> None:
+    group = target.add_argument_group("model files (default: the embedded model)")
+    group.add_argument("--model", metavar="FILE", help="the video model")
+    group.add_argument("--vae", metavar="FILE", help="its VAE")
+    group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
+    group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
+    group.add_argument("--dtype", choices=DTYPES, default="auto", help="number format of the model's weights (default: as in the file)")
+    group.add_argument("--device", metavar="NAME", help="where to compute, such as cuda:1 or cpu (default: the first GPU, else the CPU)")
+
+
+def add_sampling(target: argparse.ArgumentParser) -> None:
+    group = target.add_argument_group("the video (defaults are what suits the model)")
+    group.add_argument("--size", type=size, default=(0, 0), metavar="WxH", help="in pixels (default: the model's area, the picture's shape)")
+    group.add_argument("--frames", type=int, default=0, metavar="N", help="4n + 1")
+    group.add_argument("--fit", choices=("crop", "stretch"), default="crop", help="how a picture of another shape is fitted")
+    group.add_argument("--steps", type=int, default=0, metavar="N", help="sampling steps")
+    group.add_argument("--cfg", type=float, default=0.0, metavar="X", help="guidance; 1 is off")
+    group.add_argument("--shift", type=float, default=0.0, metavar="X", help="shift of the noise schedule")
+    group.add_argument("--scheduler", choices=("auto", *SCHEDULERS), default="auto", help="the solver")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the noise (default: 0)")
+    group.add_argument("--negative", default="", metavar="TEXT", help="what to avoid")
+    group.add_argument("--tile", type=int, default=0, metavar="N", help="decode in tiles of so many pixels, for less memory")
+    group = target.add_argument_group("how the tracks act")
+    group.add_argument("--strength", type=float, default=1.0, metavar="X", help="0 ignores them, 1 is as trained")
+    group.add_argument("--start-percent", type=float, default=0.0, metavar="X", help="from which share of the steps on, 0 to 1")
+    group.add_argument("--end-percent", type=float, default=1.0, metavar="X", help="up to which share of the steps, 0 to 1")
+    group.add_argument("--method", choices=("auto", "ati", "none"), default="auto", help="how tracks enter the model")
+    group.add_argument("--expand-points", type=int, default=1, metavar="N", choices=range(1, MOST + 1), help=f"points for each track, 1 to {MOST}; about 5 are followed best")
+    group.add_argument("--expand-radius", type=float, default=4.0, metavar="X", help="how far around it, in %% of the shorter side")
+    group.add_argument("--temperature", type=float, default=0.0, metavar="X", help="ATI: how narrowly a point acts")
+    group.add_argument("--topk", type=int, default=0, metavar="N", help="ATI: how many tracks act on one place")
+
+
+def size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in text.lower().replace("*", "x").split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 832x480") from None
+    return width, height
+
+
+def model_files(options: argparse.Namespace) -> ModelFiles:
+    given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
+    if not any(given.values()) and not options.image_encoder:
+        return ModelFiles(**{**vars(ModelFiles.embedded()), "dtype": options.dtype})
+    missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
+    if missing:
+        parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
+    return ModelFiles(**given, image_encoder=options.image_encoder, dtype=options.dtype)
+
+
+def pipeline(options: argparse.Namespace) -> Pipeline:
+    if options.device:
+        os.environ["TRAJECTORY_DEVICE"] = options.device
+    width, height = options.size
+    names = ("frames", "fit", "strength", "start_percent", "end_percent", "method", "expand_points", "expand_radius", "temperature", "topk")
+    encode = {"width": width, "height": height, **{name: getattr(options, name) for name in names}}
+    sampling = {name: getattr(options, name) for name in ("steps", "cfg", "shift", "scheduler")}
+    return Pipeline(model_files(options), encode, sampling, options.tile)
+
+
+def tracks_of(text: str, canvas: tuple[int, int] | None) -> Tracks:
+    """A track file, or coordinates as JSON text."""
+    if text.lstrip().startswith(("[", "{")) and not Path(text).is_file():
+        return parse_coordinates(text, canvas=canvas)
+    return read_tracks(Path(text), canvas=canvas)
+
+
+def generate(options: argparse.Namespace) -> None:
+    if options.image is None and options.tracks is None:
+        options.image, options.tracks = EXAMPLE_IMAGE, str(EXAMPLE_TRACKS)
+        options.prompt = EXAMPLE_PROMPT if options.prompt is None else options.prompt
+    elif options.image is None or options.tracks is None:
+        missing = "--image" if options.image is None else "--tracks (or --tracks none)"
+        parser().error(f"{missing} is missing")
+    files = model_files(options)  # wrong usage is told before anything is read
+    del files
+    show_bars(options.quiet)
+    image = read_image(options.image)
+    tracks = None if options.tracks == "none" else tracks_of(options.tracks, (image.shape[2], image.shape[1]))
+    made = pipeline(options)
+    frames = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
+    drawn = None if tracks is None else overlay(frames, tracks, image, options.fit)
+    tell(save(options.output, frames, drawn, made.fps))
+
+
+def examples(options: argparse.Namespace) -> None:
+    from .examples import run_examples
+
+    model_files(options)
+    show_bars(options.quiet)
+    tell(run_examples(
+        options.list, lambda: pipeline(options), options.output, seed=options.seed, negative=options.negative,
+        fit=options.fit, overwrite=options.overwrite,
+    ))  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    from .run import run_workflow
+
+    settings = {}
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            parser().error(f"--set {text}: write it as NODE.INPUT=VALUE")
+        settings[key] = value
+    show_bars(options.quiet)
+    host.output_folder = options.output
+    tell(run_workflow(options.workflow, settings, lambda step: logging.getLogger(__name__).info("%s", step.name)))
+
+
+def info(options: argparse.Namespace) -> None:
+    from .info import describe, in_words
+
+    found = describe(options.file)
+    print(json.dumps(found, indent=2, default=str) if options.json else in_words(found))
+
+
+def score(options: argparse.Namespace) -> None:
+    from .score import score_video
+
+    frames, fps = read_video(options.video)
+    tracks = tracks_of(options.tracks, options.canvas or (frames.shape[2], frames.shape[1]))
+    print(score_video(frames, fps, tracks, options.comparison, options.json))
+
+
+def tell(made: Sequence) -> None:
+    for line in made:
+        print(line)

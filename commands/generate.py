@@ -1,0 +1,102 @@
+"""`generate`: a picture and tracks become a video, an overlay of the tracks and a contact sheet, through the node classes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..models import embedded
+from ..nodes.decode import TrajectoryDecode
+from ..nodes.encode import TrajectoryEncode, TrajectoryTextEncode
+from ..nodes.host import host
+from ..nodes.load import (
+    TrajectoryImageEncoderLoader,
+    TrajectoryModelLoader,
+    TrajectoryTextEncoderLoader,
+    TrajectoryVAELoader,
+)
+from ..nodes.sample import TrajectorySampler
+from ..trajectory import Tracks
+from ..trajectory.draw import contact_sheet, draw_tracks
+from .files import enlarge, write_image, write_video
+
+OVERLAY_SIDE = 384  # pixels: small videos are enlarged before tracks are drawn, so that the lines stay thin
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Which files to use; `image_encoder` may be None where the model runs without one."""
+
+    model: str
+    vae: str
+    text_encoder: str
+    image_encoder: str | None
+    dtype: str = "auto"
+
+    @classmethod
+    def embedded(cls) -> ModelFiles:
+        return cls(*(str(embedded(part)) for part in ("model", "vae", "text_encoder", "image_encoder")))
+
+
+class Pipeline:
+    """The models of one run, loaded once, and what the command line lets be set of every video."""
+
+    def __init__(self, files: ModelFiles, encode: dict, sampling: dict, tile: int = 0):
+        """encode, sampling: inputs of TrajectoryEncode and TrajectorySampler beside the connected ones."""
+        (self.model,) = TrajectoryModelLoader().load(files.model, files.dtype)
+        (self.vae,) = TrajectoryVAELoader().load(files.vae)
+        (self.text_encoder,) = TrajectoryTextEncoderLoader().load(files.text_encoder)
+        self.image_encoder = None
+        if files.image_encoder:
+            (self.image_encoder,) = TrajectoryImageEncoderLoader().load(files.image_encoder)
+        self.encode, self.sampling, self.tile = encode, sampling, tile
+
+    @property
+    def fps(self) -> float:
+        return self.model.defaults["fps"]
+
+    def video(self, image: Tensor, tracks: Tracks | None, prompt: str, negative: str, seed: int) -> Tensor:
+        """[frames, height, width, 3] in 0..1 of a start image [1, height, width, 3] and tracks drawn on it."""
+        (text,) = TrajectoryTextEncode().encode(self.text_encoder, prompt, negative)
+        motion, _ = TrajectoryEncode().encode(
+            self.model, self.vae, tracks=None if tracks is None else tracks.to_comfy(), start_image=image,
+            image_encoder=self.image_encoder, **self.encode,
+        )  # fmt: skip
+        (latent,) = TrajectorySampler().sample(self.model, text, motion, seed=seed, **self.sampling)
+        (frames,) = TrajectoryDecode().decode(self.vae, latent, self.tile)
+        return frames
+
+
+def overlay(frames: Tensor, tracks: Tracks, image: Tensor, fit: str) -> Tensor:
+    """The video with its tracks drawn where the model was given them: after the crop of the start image."""
+    from ..models.common.pictures import cover, fit_tracks, to_pixels
+
+    height, width = frames.shape[1:3]
+    _, box = cover(to_pixels(image), width, height, fit)
+    on_video = fit_tracks(tracks, image.shape[2], image.shape[1], width, height, box)
+    larger = enlarge(frames, OVERLAY_SIDE) if max(height, width) < OVERLAY_SIDE else frames
+    return draw_tracks(larger, on_video)
+
+
+def save(folder: Path, frames: Tensor, drawn: Tensor | None, fps: float) -> list[Path]:
+    """video.mp4, overlay.mp4 and contact_sheet.png in `folder`."""
+    files = [write_video(folder / "video.mp4", frames, fps)]
+    if drawn is not None:
+        files.append(write_video(folder / "overlay.mp4", drawn, fps))
+    shown = frames if drawn is None else drawn
+    files.append(write_image(folder / "contact_sheet.png", contact_sheet(enlarge(shown, 256), columns=4)))
+    return files
+
+
+def show_bars(quiet: bool) -> None:
+    """Progress bars on the terminal's error stream."""
+    if quiet:
+        host.make_bar = None
+        return
+    from tqdm import tqdm
+
+    width = None if os.environ.get("COLUMNS") else 80
+    host.make_bar = lambda label, total: tqdm(desc=label, total=total, unit="step", ncols=width)

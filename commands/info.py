@@ -1,0 +1,86 @@
+"""`info`: what a checkpoint or a track file is, in words or as JSON. Weights are not loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..models import ModelError, info
+from ..trajectory import TracksError, read_tracks
+
+TRACK_ENDINGS = (".json", ".npz", ".npy", ".txt")
+PICKLES = (".pth", ".pt")
+
+
+def describe(path: Path) -> dict:
+    """A dict with `what`: "tracks" or "checkpoint". The error of the reader that the file most likely was meant for."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist.")
+    if path.suffix.lower() in TRACK_ENDINGS and not path.name.endswith(".index.json"):
+        return describe_tracks(path)
+    if path.suffix.lower() in PICKLES and path.is_file():
+        try:
+            return describe_tracks(path)
+        except TracksError as not_tracks:
+            try:
+                return {"what": "checkpoint", **info(path)}
+            except ModelError as not_weights:
+                raise ValueError(f"{not_weights} As a track file: {not_tracks}") from None
+    return {"what": "checkpoint", **info(path)}
+
+
+def describe_tracks(path: Path) -> dict:
+    tracks = read_tracks(path)
+    position = tracks.path
+    low, high = position.amin((0, 1)).tolist(), position.amax((0, 1)).tolist()
+    step = (position[1:] - position[:-1]).norm(dim=-1).sum(0) if tracks.frames > 1 else position.new_zeros(tracks.count)
+    return {
+        "what": "tracks", "path": str(path), "bytes": path.stat().st_size, "tracks": tracks.count, "frames": tracks.frames,
+        "canvas": list(tracks.canvas) if tracks.canvas else None, "fps": tracks.fps,
+        "x": [low[0], high[0]], "y": [low[1], high[1]], "longest_path": step.max().item(),
+        "visible": tracks.visibility.float().mean().item(),
+    }  # fmt: skip
+
+
+def in_words(found: dict) -> str:
+    """The description as lines of text."""
+    return tracks_in_words(found) if found["what"] == "tracks" else checkpoint_in_words(found)
+
+
+def tracks_in_words(found: dict) -> str:
+    canvas = "{}x{} pixels".format(*found["canvas"]) if found["canvas"] else "not in the file (the picture's size is used)"
+    lines = [
+        f"{found['path']}: {found['tracks']} tracks of {found['frames']} frames ({size(found['bytes'])})",
+        f"  canvas        {canvas}",
+        f"  frame rate    {found['fps'] or 'not in the file'}",
+        "  positions     x {:.1f} to {:.1f}, y {:.1f} to {:.1f} pixels".format(*found["x"], *found["y"]),
+        f"  longest path  {found['longest_path']:.1f} pixels",
+        f"  visible       {found['visible']:.0%} of the points",
+    ]
+    return "\n".join(lines)
+
+
+def checkpoint_in_words(found: dict) -> str:
+    what = " ".join(filter(None, (found["family"], found["variant"], found["kind"]))) or found.get("seems") or "unknown model"
+    dtypes = ", ".join(f"{name} {share:.0%}" for name, share in found["dtypes"].items())
+    lines = [
+        f"{found['path']}: {what}",
+        f"  size          {size(found['bytes'])} in {len(found['files'])} file(s), {found['tensors']} tensors",
+        f"  parameters    {found['parameters']:,}",
+        f"  number format {dtypes}",
+    ]
+    lines += [f"  {name:<13} {value}" for name, value in found["sizes"].items()]
+    if found["memory"]:
+        lines.append(f"  memory        about {size(found['memory'])} for the weights and one usual clip")
+    if len(found.get("contents", ())) > 1:
+        lines.append(f"  holds         {', '.join(found['contents'])}")
+    if found["problem"]:
+        lines.append(f"  problem       {found['problem']}")
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError

@@ -1,0 +1,71 @@
+"""The decoder node: latents in, frames out, in tiles where memory is short."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor
+
+from ..models import ModelError
+from .encode import vae_bytes
+from .host import host
+from .inputs import InputError
+
+log = logging.getLogger(__name__)
+
+FALLBACK_TILE = 256  # pixels, where whole frames do not fit into memory
+
+
+class TrajectoryDecode:
+    CATEGORY = "Trajectory/sampling"
+    DESCRIPTION = "Turns the latents of a video into its frames with the VAE of the model's system."
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("frames",)
+    OUTPUT_TOOLTIPS = ("The frames of the video.",)
+    FUNCTION = "decode"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "vae": ("TRAJECTORY_VAE", {"tooltip": "The VAE of the model that made the latents."}),
+                "latent": ("LATENT", {"tooltip": "The latents of a video, from Trajectory Sampler."}),
+                "tile": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 4096, "step": 32,
+                     "tooltip": "Decodes in tiles of this side in pixels: less memory, a little slower. 0: whole frames, and "
+                                "tiles only if they do not fit."},
+                ),
+            }
+        }  # fmt: skip
+
+    def decode(self, vae, latent: dict, tile: int = 0):
+        samples = latent.get("samples") if isinstance(latent, dict) else None
+        if not isinstance(samples, Tensor) or samples.ndim != 5:
+            raise InputError("latent: these are not the latents of a video ([1, channels, frames, h, w]).")
+        height, width = samples.shape[-2] * vae.spatial, samples.shape[-1] * vae.spatial
+        host.check_cancelled()
+        host.ready(vae, working_bytes=vae_bytes(min(width, tile or width), min(height, tile or height), vae))
+        try:
+            latents = vae.latent_format.from_plain(samples.float())
+            pixels = decode_somehow(vae, latents, tile or None)
+        except ModelError as error:
+            raise InputError(f"latent: {error}") from error
+        except RuntimeError as error:
+            if samples.shape[1] == vae.channels:
+                raise
+            raise InputError(f"latent: {samples.shape[1]} channels, but {vae.path.name} decodes {vae.channels}.") from error
+        frames = pixels.movedim(1, -1).flatten(0, 1)  # [batch * frames, height, width, 3]
+        return ((frames / 2 + 0.5).clamp(0, 1).float().cpu(),)
+
+
+def decode_somehow(vae, latents: Tensor, tile: int | None) -> Tensor:
+    """Whole frames if they fit into memory, else tiles."""
+    try:
+        return vae.decode(latents, tile=tile)
+    except Exception as error:
+        if tile is not None or not host.is_out_of_memory(error):
+            raise
+    log.warning("Whole frames do not fit into memory: decoding in tiles of %d pixels.", FALLBACK_TILE)
+    host.free()
+    return vae.decode(latents, tile=FALLBACK_TILE)

@@ -1,0 +1,281 @@
+"""The one place that touches ComfyUI: folders, devices and memory, progress, previews, interruption, saving places.
+
+`host` is a `ComfyHost` inside a running ComfyUI and a `PlainHost` everywhere else; both answer the same questions. It
+knows no node and no maths.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .inputs import InputError
+
+PACK = Path(__file__).resolve().parents[1]
+EXAMPLES = PACK / "web" / "examples"
+EMBEDDED_FOLDER = PACK / "models" / "embedded"
+# ComfyUI's folder of a kind of model, and how the shipped small files of that kind end.
+EMBEDDED_ENDINGS = {
+    "diffusion_models": "_transformer.safetensors", "vae": "_vae.safetensors",
+    "text_encoders": "_text_encoder.safetensors", "clip_vision": "_image_encoder.safetensors",
+}  # fmt: skip
+# The shipped files under one name on every system; a slash, so that no file of a Windows folder is named alike.
+EMBEDDED, EXAMPLE = "embedded/", "example/"
+MODEL_ENDINGS = (".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt")
+PREVIEW_SIDE = 512  # pixels, the longest side of a preview
+
+
+def embedded_files(kind: str) -> list[str]:
+    files = EMBEDDED_FOLDER.glob("*" + EMBEDDED_ENDINGS[kind])
+    return sorted(EMBEDDED + file.name for file in files)
+
+
+def example_files(endings: tuple[str, ...]) -> list[str]:
+    return sorted(EXAMPLE + file.name for file in EXAMPLES.glob("*") if file.suffix.lower() in endings)
+
+
+def find(names: list[str], name: str) -> str | None:
+    """The entry of `names` that is `name`, whichever way its slashes lean (workflows travel between systems)."""
+    wanted = name.replace("\\", "/")
+    return next((entry for entry in names if entry.replace("\\", "/") == wanted), None)
+
+
+class Host:
+    """What both hosts share: the pack's own files come along in every list."""
+
+    def model_files(self, kind: str) -> list[str]:
+        """The names to choose from: the user's files first, so that a fresh node picks one of them if there is any."""
+        return self._model_files(kind) + embedded_files(kind)
+
+    def model_path(self, kind: str, name: str, node_input: str) -> Path:
+        """The file behind an entry of `model_files`. InputError naming the input and the folder."""
+        if find(embedded_files(kind), name):
+            return EMBEDDED_FOLDER / name.replace("\\", "/")[len(EMBEDDED) :]
+        path = self._model_path(kind, name)
+        if path is None:
+            raise InputError(
+                f"{node_input}: '{name}' is not among the model files. Put it into {self.folder_of(kind)}, refresh the "
+                "list (R in ComfyUI), or choose another file."
+            )
+        return path
+
+    def input_files(self, endings: tuple[str, ...]) -> list[str]:
+        """Files of the input folder with one of these endings (lower case, with the dot), and the pack's examples."""
+        found = (file for file in self.input_folder().glob("*") if file.is_file()) if self.input_folder().is_dir() else ()
+        return sorted(file.name for file in found if file.suffix.lower() in endings) + example_files(endings)
+
+    def input_path(self, name: str, node_input: str) -> Path:
+        """The file behind an entry of `input_files`. InputError naming the input and the folder."""
+        name = name.replace("\\", "/")
+        if name.startswith(EXAMPLE):
+            path = EXAMPLES / Path(name).name
+        else:
+            path = self._input_path(name)
+        if not path.is_file():
+            raise InputError(
+                f"{node_input}: there is no file '{name}' in {self.input_folder()}. Put it there, or choose another file."
+            )
+        return path
+
+    def output_path(self, prefix: str, ending: str) -> Path:
+        """A file that does not exist yet: <output folder>/<prefix>_00001_<ending>; `prefix` may name subfolders."""
+        folder, name, counter = self._output_place(prefix)
+        return folder / f"{name}_{counter:05}_{ending}"
+
+
+class PlainHost(Host):
+    """Outside ComfyUI: folders below $TRAJECTORY_MODELS (or ./models), ./input and ./output, one device for all.
+
+    device: where models run ($TRAJECTORY_DEVICE, else the first GPU, else the CPU). make_bar(label, total): a progress
+    bar with `update(n)` and `close()`, such as tqdm; None shows nothing.
+    """
+
+    def __init__(self) -> None:
+        self.make_bar: Callable | None = None
+        self.output_folder = Path("output")
+        self._loaded: list[weakref.ref] = []
+
+    def device(self, kind: str = "diffusion_models") -> torch.device:
+        named = os.environ.get("TRAJECTORY_DEVICE")
+        return torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def root(self) -> Path:
+        return Path(os.environ.get("TRAJECTORY_MODELS") or "models")
+
+    def folder_of(self, kind: str) -> str:
+        return str(self.root() / kind)
+
+    def _model_files(self, kind: str) -> list[str]:
+        folder = self.root() / kind
+        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in MODEL_ENDINGS)
+        return [file.relative_to(folder).as_posix() for file in files]
+
+    def _model_path(self, kind: str, name: str) -> Path | None:
+        name = name.replace("\\", "/")
+        return next((path for path in (self.root() / kind / name, Path(name)) if path.exists()), None)
+
+    def input_folder(self) -> Path:
+        return Path("input")
+
+    def _input_path(self, name: str) -> Path:
+        inside = self.input_folder() / name
+        return inside if inside.is_file() else Path(name)
+
+    def _output_place(self, prefix: str) -> tuple[Path, str, int]:
+        folder = self.output_folder / Path(prefix).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        name = Path(prefix).name
+        taken = [file.name[len(name) + 1 :].split("_")[0] for file in folder.glob(f"{name}_*")]
+        return folder, name, max((int(number) for number in taken if number.isdigit()), default=0) + 1
+
+    def manage(self, model, kind: str):
+        return model
+
+    def ready(self, model, working_bytes: int = 0) -> None:
+        """Moves the model to its device, and others back to the CPU where they would share a GPU's memory with it."""
+        device = self.device()
+        for reference in self._loaded:
+            other = reference()
+            if other is not None and other is not model and device.type != "cpu":
+                other.to("cpu")
+        self._loaded = [weakref.ref(model)]
+        model.to(device)
+
+    def free(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, torch.OutOfMemoryError)
+
+    def check_cancelled(self) -> None:
+        """Ctrl-C raises KeyboardInterrupt by itself."""
+
+    def progress(self, total: int, label: str) -> Progress:
+        return PlainProgress(total, self.make_bar(label, total) if self.make_bar else None)
+
+
+class ComfyHost(Host):
+    """Inside ComfyUI: its folders, its memory manager, its progress and its cancel button."""
+
+    def __init__(self) -> None:
+        import comfy.model_management
+        import comfy.model_patcher
+        import comfy.utils
+        import folder_paths
+
+        self.folders, self.utils = folder_paths, comfy.utils
+        self.management, self.patcher = comfy.model_management, comfy.model_patcher
+
+    def device(self, kind: str = "diffusion_models") -> torch.device:
+        if kind == "vae":
+            return self.management.vae_device()
+        if kind in ("text_encoders", "clip_vision"):
+            return self.management.text_encoder_device()
+        return self.management.get_torch_device()
+
+    def _offload_device(self, kind: str) -> torch.device:
+        if kind == "vae":
+            return self.management.vae_offload_device()
+        if kind in ("text_encoders", "clip_vision"):
+            return self.management.text_encoder_offload_device()
+        return self.management.unet_offload_device()
+
+    def folder_of(self, kind: str) -> str:
+        return " or ".join(self.folders.get_folder_paths(kind))
+
+    def _model_files(self, kind: str) -> list[str]:
+        return self.folders.get_filename_list(kind)
+
+    def _model_path(self, kind: str, name: str) -> Path | None:
+        entry = find(self._model_files(kind), name)
+        path = entry and self.folders.get_full_path(kind, entry)
+        return Path(path) if path else None
+
+    def input_folder(self) -> Path:
+        return Path(self.folders.get_input_directory())
+
+    def _input_path(self, name: str) -> Path:
+        path = Path(self.folders.get_annotated_filepath(name)).resolve()
+        inside = any(path.is_relative_to(Path(folder).resolve()) for folder in (
+            self.input_folder(), self.folders.get_output_directory(), self.folders.get_temp_directory()))  # fmt: skip
+        return path if inside else self.input_folder() / Path(name).name
+
+    def _output_place(self, prefix: str) -> tuple[Path, str, int]:
+        folder, name, counter, _, _ = self.folders.get_save_image_path(prefix, self.folders.get_output_directory())
+        return Path(folder), name, counter
+
+    def manage(self, model, kind: str):
+        """Puts the model's module under ComfyUI's memory manager; it is moved to its device as a whole when needed."""
+        # In a container of its own, because ComfyUI sets attributes that a transformers module has as properties.
+        model.host_patcher = self.patcher.ModelPatcher(
+            torch.nn.ModuleList([model.module]), load_device=self.device(kind), offload_device=self._offload_device(kind)
+        )
+        return model
+
+    def ready(self, model, working_bytes: int = 0) -> None:
+        """Loads the model onto its device; models of other nodes make room for it and for `working_bytes`."""
+        patcher = model.host_patcher
+        self.management.load_models_gpu([patcher], memory_required=working_bytes, force_full_load=True)
+        model.to(patcher.load_device)
+
+    def free(self) -> None:
+        self.management.soft_empty_cache()
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, self.management.OOM_EXCEPTION)
+
+    def check_cancelled(self) -> None:
+        self.management.throw_exception_if_processing_interrupted()
+
+    def progress(self, total: int, label: str) -> Progress:
+        return ComfyProgress(total, self.utils.ProgressBar(total))
+
+
+class Progress:
+    """A bar of `total` steps. `update(done, picture)`: steps done so far and perhaps a preview [height, width, 3] in 0..1."""
+
+    def __init__(self, total: int, bar) -> None:
+        self.total, self.bar, self.done = total, bar, 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *failure) -> None:
+        pass
+
+
+class PlainProgress(Progress):
+    def update(self, done: int, picture: Tensor | None = None) -> None:
+        if self.bar is not None:
+            self.bar.update(done - self.done)
+        self.done = done
+
+    def __exit__(self, *failure) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class ComfyProgress(Progress):
+    def update(self, done: int, picture: Tensor | None = None) -> None:
+        preview = None
+        if picture is not None:
+            from PIL import Image
+
+            pixels = (picture.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
+            preview = ("JPEG", Image.fromarray(pixels), PREVIEW_SIDE)
+        self.bar.update_absolute(done, self.total, preview)
+
+
+def running_in_comfyui() -> bool:
+    """ComfyUI has loaded its own modules long before it imports a node pack; nothing is imported to find out."""
+    return all(name in sys.modules for name in ("folder_paths", "comfy.model_management", "comfy.utils"))
+
+
+host: PlainHost | ComfyHost = ComfyHost() if running_in_comfyui() else PlainHost()

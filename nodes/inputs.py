@@ -1,0 +1,51 @@
+"""What the nodes' inputs have in common: how a fault names its input, and how pictures and tracks are checked.
+
+It knows neither ComfyUI nor a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from ..trajectory import Tracks
+
+
+class InputError(ValueError):
+    """A node input cannot be used; the message begins with the input's name."""
+
+
+@contextmanager
+def naming(node_input: str) -> Iterator[None]:
+    """Faults of what happens inside are raised again as an InputError that begins with the input's name."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{node_input}: {error}") from error
+
+
+def check_image(image: Tensor, node_input: str) -> Tensor:
+    """An IMAGE batch [frames, height, width, 3], float in 0..1, without an alpha channel."""
+    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] not in (3, 4) or 0 in image.shape:
+        found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(f"{node_input}: an IMAGE is [frames, height, width, 3] in 0..1; this is {found}.")
+    return image[..., :3]
+
+
+def as_tracks(value, node_input: str) -> Tracks:
+    """The TRACKS socket's dict as Tracks."""
+    with naming(node_input):
+        return Tracks.from_comfy(value)
+
+
+def canvas_of(width: int, height: int, image: Tensor | None) -> tuple[int, int] | None:
+    """(width, height) of what tracks were drawn on: the two numbers, else the picture's size, else unknown."""
+    if (width > 0) != (height > 0):
+        raise InputError(f"canvas_width, canvas_height: {width}x{height} is no size. Give both, or leave both at 0.")
+    if width:
+        return width, height
+    return None if image is None else (image.shape[2], image.shape[1])

@@ -1,0 +1,206 @@
+"""The loader nodes: from a file name to a model on a socket. What a file is, `models` finds out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
+from .host import EXAMPLE, EXAMPLES, example_files, host
+from .inputs import InputError, naming
+
+DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
+
+
+def file_input(kind: str, what: str, folder: str) -> tuple:
+    tooltip = f"The file of the {what}, from models/{folder}. 'embedded/…' are the small files that come with this pack."
+    return host.model_files(kind), {"tooltip": tooltip}
+
+
+def dtype_input(names: list[str], more: str) -> tuple:
+    return names, {"default": "auto", "tooltip": DTYPE_TOOLTIP + more}
+
+
+def validate_file(kind: str, name: str, node_input: str):
+    """For ComfyUI's check before a run: True, or a sentence that says what to do about a missing file."""
+    try:
+        host.model_path(kind, name, node_input)
+    except InputError as error:
+        return str(error)
+    return True
+
+
+def load(loader, kind: str, name: str, node_input: str, weight_dtype: str):
+    path = host.model_path(kind, name, node_input)
+    with naming(node_input):
+        return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind)), kind)
+
+
+class TrajectoryModelLoader:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "Loads a video model that follows tracks (ATI and Wan 2.1). Which system, variant and size it is, is read from the "
+        "file itself."
+    )
+    RETURN_TYPES = ("TRAJECTORY_MODEL",)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("The model, for Trajectory Encode and Trajectory Sampler.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        dtypes = ["auto", "fp32", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2"]
+        return {
+            "required": {
+                "model_name": file_input("diffusion_models", "video model", "diffusion_models"),
+                "weight_dtype": dtype_input(dtypes, "fp8 halves the memory of a bf16 file at a small loss."),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model_name: str):
+        return validate_file("diffusion_models", model_name, "model_name")
+
+    def load(self, model_name: str, weight_dtype: str = "auto"):
+        return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype),)
+
+
+class TrajectoryVAELoader:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = "Loads the VAE that belongs to the video model: it turns pictures into latents and latents into frames."
+    RETURN_TYPES = ("TRAJECTORY_VAE",)
+    RETURN_NAMES = ("vae",)
+    OUTPUT_TOOLTIPS = ("The VAE, for Trajectory Encode and Trajectory Decode.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "vae_name": file_input("vae", "VAE", "vae"),
+                "weight_dtype": dtype_input(["auto", "fp32", "bf16", "fp16"], "bf16 needs half the memory of fp32."),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, vae_name: str):
+        return validate_file("vae", vae_name, "vae_name")
+
+    def load(self, vae_name: str, weight_dtype: str = "auto"):
+        return (load(load_vae, "vae", vae_name, "vae_name", weight_dtype),)
+
+
+class TrajectoryTextEncoderLoader:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "Loads the text encoder that belongs to the video model (umT5-xxl for ATI and Wan 2.1). If you already use ComfyUI's "
+        "own text encoder, connect its CONDITIONING to Trajectory Text From Conditioning instead."
+    )
+    RETURN_TYPES = ("TRAJECTORY_TEXT_ENCODER",)
+    RETURN_NAMES = ("text_encoder",)
+    OUTPUT_TOOLTIPS = ("The text encoder, for Trajectory Text Encode.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        dtypes = ["auto", "fp32", "bf16", "fp16", "fp8_e4m3fn"]
+        return {
+            "required": {
+                "text_encoder_name": file_input("text_encoders", "text encoder", "text_encoders"),
+                "weight_dtype": dtype_input(dtypes, "fp8 halves the memory of a bf16 file at a small loss."),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, text_encoder_name: str):
+        return validate_file("text_encoders", text_encoder_name, "text_encoder_name")
+
+    def load(self, text_encoder_name: str, weight_dtype: str = "auto"):
+        return (load(load_text_encoder, "text_encoders", text_encoder_name, "text_encoder_name", weight_dtype),)
+
+
+class ClipVisionOutput:
+    """What CLIP_VISION_OUTPUT carries of ours: the tokens that video models read, [1, tokens, dim]."""
+
+    def __init__(self, tokens: Tensor):
+        self.penultimate_hidden_states = tokens
+
+    def __getitem__(self, name: str) -> Tensor:
+        return getattr(self, name)
+
+
+class ClipVision:
+    """One of our image encoders on the CLIP_VISION socket, with the one method by which ComfyUI's nodes use it."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def encode_image(self, image: Tensor, crop: bool = True) -> ClipVisionOutput:
+        """The first picture of `image` [frames, height, width, 3] in 0..1; crop: only its central square is seen."""
+        picture = image[:1, ..., :3]
+        if crop:
+            height, width = picture.shape[1:3]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            picture = picture[:, top : top + side, left : left + side]
+        host.ready(self.encoder)
+        return ClipVisionOutput(self.encoder.encode(picture).float().cpu())
+
+
+class TrajectoryImageEncoderLoader:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "Loads the image encoder (CLIP vision ViT-H) through which ATI and Wan 2.1 look at the start image. It sits on "
+        "ComfyUI's own CLIP_VISION socket: Load CLIP Vision may take its place."
+    )
+    RETURN_TYPES = ("CLIP_VISION",)
+    RETURN_NAMES = ("image_encoder",)
+    OUTPUT_TOOLTIPS = ("The image encoder, for Trajectory Encode or CLIP Vision Encode.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "image_encoder_name": file_input("clip_vision", "image encoder", "clip_vision"),
+                "weight_dtype": dtype_input(["auto", "fp32", "bf16", "fp16"], "fp16 is what is usually stored."),
+            }
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image_encoder_name: str):
+        return validate_file("clip_vision", image_encoder_name, "image_encoder_name")
+
+    def load(self, image_encoder_name: str, weight_dtype: str = "auto"):
+        encoder = load(load_image_encoder, "clip_vision", image_encoder_name, "image_encoder_name", weight_dtype)
+        return (ClipVision(encoder),)
+
+
+PICTURES = (".jpg", ".png")
+
+
+class TrajectoryExampleImage:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "A photograph that comes with this pack, so that a first workflow runs as it is. Put Load Image in its place for your "
+        "own picture."
+    )
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("image",)
+    OUTPUT_TOOLTIPS = ("The photograph.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        names = [name.removeprefix(EXAMPLE) for name in example_files(PICTURES)]
+        return {"required": {"name": (names, {"tooltip": "Which photograph."})}}
+
+    def load(self, name: str):
+        import numpy as np
+        from PIL import Image
+
+        if name not in self.INPUT_TYPES()["required"]["name"][0]:
+            raise InputError(f"name: there is no example '{name}'.")
+        with Image.open(EXAMPLES / name) as picture:
+            pixels = np.array(picture.convert("RGB"))
+        return (torch.from_numpy(pixels)[None].float() / 255,)

@@ -1,0 +1,115 @@
+"""The sampler node: noise, text and motion in, latents out, with a live preview. The loop itself is `models.sample`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..models import SCHEDULERS, ModelError, sample
+from .host import host
+from .inputs import InputError
+
+
+class TrajectorySampler:
+    CATEGORY = "Trajectory/sampling"
+    DESCRIPTION = (
+        "Makes the video, as latents. Where a number is 0, what suits the model is used, so that the model can be swapped "
+        "without touching this node."
+    )
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("For Trajectory Decode; ComfyUI's VAE Decode works too on those of Wan.",)
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": ("TRAJECTORY_MODEL", {"tooltip": "The model that the motion was encoded for."}),
+                "text": ("TRAJECTORY_TEXT", {"tooltip": "The encoded prompts."}),
+                "motion": ("TRAJECTORY_MOTION", {"tooltip": "From Trajectory Encode."}),
+                "steps": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 1000,
+                     "tooltip": "Sampling steps: more are slower and cleaner. 0: as suits the model (40 for ATI 14B)."},
+                ),
+                "cfg": (
+                    "FLOAT",
+                    {"default": 0.0, "min": 0.0, "max": 30.0, "step": 0.1,
+                     "tooltip": "Guidance: how closely the prompt is followed. 1 leaves the negative prompt out and is twice as "
+                                "fast. 0: as suits the model (5 for ATI 14B)."},
+                ),
+                "shift": (
+                    "FLOAT",
+                    {"default": 0.0, "min": 0.0, "max": 100.0, "step": 0.1,
+                     "tooltip": "Of the noise schedule: higher spends more steps on the large motion. 0: as suits the model."},
+                ),
+                "scheduler": (
+                    ["auto", *SCHEDULERS],
+                    {"tooltip": "The solver. auto: as suits the model (unipc for ATI and Wan)."},
+                ),
+                "seed": (
+                    "INT",
+                    {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
+                     "tooltip": "Chooses the noise. The same seed gives the same video on every device."},
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01,
+                     "tooltip": "Below 1 the connected latent is kept in part: the lower, the more of it. 1 starts from noise."},
+                ),
+            },
+            "optional": {
+                "latent": ("LATENT", {"tooltip": "A video to start from, where denoise is below 1. Of the motion's size."}),
+            },
+        }  # fmt: skip
+
+    def sample(
+        self, model, text, motion, steps: int = 0, cfg: float = 0.0, shift: float = 0.0, scheduler: str = "auto",
+        seed: int = 0, denoise: float = 1.0, latent: dict | None = None,
+    ):  # fmt: skip
+        defaults = model.defaults
+        steps, cfg, shift = steps or defaults["steps"], cfg or defaults["cfg"], shift or defaults["shift"]
+        scheduler = defaults["scheduler"] if scheduler == "auto" else scheduler
+        latents = None if latent is None or denoise == 1 else normalised(latent, model)
+        host.ready(model, working_bytes=working_bytes(model, motion))
+        with host.progress(steps, "sampling") as progress:
+
+            def report(step: int, steps: int, x0: Tensor) -> None:
+                host.check_cancelled()
+                progress.update(step, preview(model.latent_format, x0))
+
+            host.check_cancelled()
+            try:
+                latents = sample(
+                    model, text, motion, steps=steps, cfg=cfg, shift=shift, scheduler=scheduler, seed=seed,
+                    denoise=denoise, latents=latents, callback=report,
+                )  # fmt: skip
+            except ModelError as error:
+                raise InputError(f"text, motion or latent: {error}") from error
+            finally:
+                host.free()
+        return ({"samples": model.latent_format.to_plain(latents.float()).cpu()},)
+
+
+def normalised(latent: dict, model) -> Tensor:
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    channels = len(model.latent_format.mean)
+    if not isinstance(samples, Tensor) or samples.ndim != 5 or samples.shape[1] != channels:
+        found = list(samples.shape) if isinstance(samples, Tensor) else type(samples).__name__
+        raise InputError(f"latent: the latents of a video are [1, {channels}, frames, h, w]; these are {found}.")
+    return model.latent_format.from_plain(samples[:1].float())
+
+
+def preview(latent_format, x0: Tensor) -> Tensor:
+    """[height, width, 3] in 0..1 of the middle frame of normalised latents [1, channels, frames, h, w]."""
+    middle = x0.shape[2] // 2
+    return latent_format.picture(x0[0, :, middle : middle + 1])[0]
+
+
+def working_bytes(model, motion) -> int:
+    """About what one step needs beside the weights: 16 activations of the model's width a token, in its number format.
+
+    16 covers the attention's inputs and the feed-forward's hidden layer of the 14B model (2.7 times its width).
+    """
+    _, frames, height, width = model.latent_shape(motion.width, motion.height, motion.frames)
+    return 16 * (frames * height * width // 4) * model.config.dim * model.dtype.itemsize
