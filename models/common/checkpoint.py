@@ -1,4 +1,4 @@
-"""Checkpoints: what a file holds, without its prefixes, and its tensors assigned to a module that was built on the meta device.
+"""Checkpoints: what a file holds, without its prefixes, and its tensors assigned to a module built on the meta device.
 Knows no family: names of keys, tables of renamings and configurations come from the families' folders."""
 
 import json
@@ -34,7 +34,7 @@ KeyMap = Sequence[tuple[str, str | tuple[str, ...]]]
 class Checkpoint(Mapping):
     """Tensors by name, mapped from `files` and read only when they are used.
 
-    `shapes`, `dtypes`: by key. `metadata`: strings of the safetensors header. `path`: what the user named, for messages.
+    `shapes`, `dtypes`: by key. `metadata`: strings of the safetensors header. `path`: what the user named.
     """
 
     def __init__(self, path, files: Sequence[Path], entries: dict[str, Entry], metadata: Mapping[str, str]):
@@ -44,10 +44,11 @@ class Checkpoint(Mapping):
         self.dtypes = {key: entry.dtype for key, entry in entries.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, torch.Tensor], path="(memory)",
-                     metadata: Mapping[str, str] | None = None) -> "Checkpoint":
+    def from_tensors(
+        cls, tensors: Mapping[str, torch.Tensor], path="(memory)", metadata: Mapping[str, str] | None = None
+    ) -> "Checkpoint":
         """A checkpoint of tensors that are already in memory (or on the meta device)."""
-        entries = {key: Entry(tuple(value.shape), value.dtype, lambda value=value: value) for key, value in tensors.items()}
+        entries = {k: Entry(tuple(v.shape), v.dtype, lambda v=v: v) for k, v in tensors.items()}
         return cls(path, [], entries, metadata or {})
 
     def __getitem__(self, key: str) -> torch.Tensor:
@@ -71,9 +72,9 @@ class Checkpoint(Mapping):
         try:
             config = json.loads(text)
         except ValueError as error:
-            raise CheckpointError(f"{self.path}: the header's \"config\" entry is not JSON ({error}).") from error
+            raise CheckpointError(f'{self.path}: the header\'s "config" entry is not JSON ({error}).') from error
         if not isinstance(config, dict):
-            raise CheckpointError(f"{self.path}: the header's \"config\" entry is not a JSON object.")
+            raise CheckpointError(f'{self.path}: the header\'s "config" entry is not a JSON object.')
         return config
 
     @property
@@ -85,7 +86,7 @@ class Checkpoint(Mapping):
 
     def only(self, prefix: str) -> "Checkpoint":
         """The tensors below `prefix`, which is removed from their names."""
-        entries = {key[len(prefix):]: entry for key, entry in self._entries.items() if key.startswith(prefix)}
+        entries = {key[len(prefix) :]: entry for key, entry in self._entries.items() if key.startswith(prefix)}
         return Checkpoint(self.path, self.files, entries, self.metadata)
 
     def part(self, kind: str) -> "Checkpoint":
@@ -110,9 +111,9 @@ class Checkpoint(Mapping):
 
 
 def open_checkpoint(path) -> Checkpoint:
-    """Opens a .safetensors file, a folder or index of shards, or a .pth of plain weights; nothing is read yet but headers.
+    """Opens a .safetensors file, a folder or index of shards, or a .pth of plain weights; only headers are read yet.
 
-    Raises CheckpointError naming the file: missing, empty, truncated, another format, a missing shard, code in a pickle.
+    Raises CheckpointError naming the file: missing, empty, truncated, another format, a missing shard, code.
     """
     path = Path(path)
     return Checkpoint(path, *read(path))
@@ -127,17 +128,24 @@ def rename(key: str, key_map: KeyMap) -> str | tuple[str, ...]:
     return key
 
 
-def assign(module: nn.Module, checkpoint: Mapping[str, torch.Tensor], *, key_map: KeyMap = (), ignore: Sequence[str] = (),
-           optional: Sequence[str] = (), check_finite: bool = True, path=None) -> nn.Module:
+def assign(
+    module: nn.Module,
+    checkpoint: Mapping[str, torch.Tensor],
+    *,
+    key_map: KeyMap = (),
+    ignore: Sequence[str] = (),
+    check_finite: bool = True,
+) -> nn.Module:
     """Gives every parameter and persistent buffer of `module` (built on the meta device) its tensor, uncopied, in the
-    dtype of the file. The scales of scaled fp8 files (`<linear>.scale_weight` or `.weight_scale`) become buffers of their layer.
+    dtype of the file. The scales of scaled fp8 files (`<linear>.scale_weight` or `.weight_scale`) become buffers of
+    their layer.
 
-    key_map: (regular expression, replacement) pairs from the file's names to the module's; a tuple of replacements splits a
-    fused tensor into equal parts along dim 0. ignore: expressions of file keys that may be left over. optional: expressions
-    of module keys that may be missing (they are then the caller's to fill). Axes of length one may differ.
+    key_map: (regular expression, replacement) pairs from the file's names to the module's; a tuple of replacements
+    splits a fused tensor into equal parts along dim 0. ignore: expressions of file keys that may be left over.
+    Axes of length one may differ.
     Raises CheckpointError with everything that does not fit: missing, left over, of another shape, NaN or infinite.
     """
-    where = path or getattr(checkpoint, "path", "the checkpoint")
+    where = getattr(checkpoint, "path", "the checkpoint")
     slots = dict(module.named_parameters()) | _persistent_buffers(module)
     unused, wrong, filled = [], [], {}
     for key in checkpoint:
@@ -161,12 +169,15 @@ def assign(module: nn.Module, checkpoint: Mapping[str, torch.Tensor], *, key_map
                 wrong.append(f"{key} is {list(part.shape)}, the model needs {list(shape)}")
             filled[name] = key
             _put(module, name, part)
-    missing = [name for name in slots if name not in filled and not _matches(name, optional)]
+    missing = [name for name in slots if name not in filled]
     faults = [_list("missing", missing), _list("left over", unused), _list("of another shape", wrong)]
     if any(faults):
-        raise CheckpointError(f"{where} does not fit a {type(module).__name__} of the sizes found in it: "
-                              + "; ".join(filter(None, faults)) + ". It is incomplete, or of another model or version: "
-                              "download it again, or choose another file.")
+        raise CheckpointError(
+            f"{where} does not fit a {type(module).__name__} of the sizes found in it: "
+            + "; ".join(filter(None, faults))
+            + ". It is incomplete, or of another model or version: "
+            "download it again, or choose another file."
+        )
     if check_finite:
         placed = dict(module.named_parameters()) | dict(module.named_buffers())
         for name, key in filled.items():
@@ -208,8 +219,10 @@ def _check_finite(tensor: torch.Tensor, key: str, where) -> None:
     for piece in tensor.detach().reshape(-1).split(SCAN):
         low, high = torch.aminmax(piece.float() if tensor.dtype.itemsize == 1 else piece)
         if not (torch.isfinite(low) and torch.isfinite(high)):
-            raise CheckpointError(f"{where}: {key!r} holds NaN or infinite numbers, so the model could only make noise or "
-                                  "black frames. The file is damaged or was converted badly: download it again.")
+            raise CheckpointError(
+                f"{where}: {key!r} holds NaN or infinite numbers, so the model could only make noise "
+                "or black frames. The file is damaged or was converted badly: download it again."
+            )
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What a checkpoint was recognised as, and the names of well-known files that are not ours, for error messages that help.
+"""What a checkpoint was recognised as, and the names of well-known files that are not ours, for errors that help.
 Knows keys and shapes only; nothing is loaded here."""
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ KINDS = {  # kind: the folder of ComfyUI/models that such files belong to, the n
 
 @dataclass(frozen=True)
 class Description:
-    """config: the sizes, a dataclass or the arguments of one. working_bytes: activations of one clip of the usual size in
-    16 bit, an estimate. problem: why this one cannot be run and what to use instead; None where it can."""
+    """config: the sizes, a dataclass or the arguments of one. working_bytes: activations of one clip of the usual size
+    in 16 bit, an estimate. problem: why this one cannot be run and what to use instead; None where it can."""
 
     kind: str
     family: str
@@ -33,8 +33,8 @@ class Description:
 
 
 def with_stated(cls, measured: dict, guessed: dict, stated: Mapping) -> object:
-    """A config dataclass from the tensors' shapes (`measured`), a rule of thumb (`guessed`) and what the file's header or
-    the caller states. CheckpointError where the statement contradicts the shapes, or nothing says a value."""
+    """A config dataclass from the tensors' shapes (`measured`), a rule of thumb (`guessed`) and what the file's header
+    or the caller states. CheckpointError where the statement contradicts the shapes, or nothing says a value."""
     values = {}
     for name in (field.name for field in fields(cls)):
         said = stated.get(name)
@@ -46,7 +46,7 @@ def with_stated(cls, measured: dict, guessed: dict, stated: Mapping) -> object:
         elif name in measured or name in guessed:
             values[name] = measured.get(name, guessed.get(name))
             if values[name] is None:
-                raise CheckpointError(f"its tensors do not tell {name}: the header needs a \"config\" entry that does")
+                raise CheckpointError(f'its tensors do not tell {name}: the header needs a "config" entry that does')
     return cls(**values)
 
 
@@ -57,8 +57,10 @@ def count_blocks(shapes: Shapes, pattern: str) -> int:
 
 # (what it is, patterns of keys that must all occur). The first that fits is named; specific ones stand first.
 FOREIGN = (
-    ("a LoRA (it belongs to models/loras and is added to a model by the LoRA node)",
-     (r".*[._]lora[._](A|B|up|down|a|b)\b.*|.*\.lora_(up|down|A|B)\..*|.*lokr_w1.*|.*hada_w1_a",)),
+    (
+        "a LoRA (it belongs to models/loras and is added to a model by the LoRA node)",
+        (r".*[._]lora[._](A|B|up|down|a|b)\b.*|.*\.lora_(up|down|A|B)\..*|.*lokr_w1.*|.*hada_w1_a",),
+    ),
     ("an SDXL checkpoint", (r"(.*\.)?label_emb\.0\.0\.weight", r"(.*\.)?input_blocks\.0\.0\.weight")),
     ("a Stable Diffusion checkpoint", (r"(.*\.)?input_blocks\.0\.0\.weight",)),
     ("a ControlNet", (r"(.*\.)?(control_model|input_hint_block|zero_convs)\..*",)),
@@ -66,17 +68,32 @@ FOREIGN = (
     ("a Flux model", (r"(.*\.)?double_blocks\.0\.img_attn\..*",)),
     ("an SD3 model", (r"(.*\.)?joint_blocks\.0\..*",)),
     ("an LTX-Video model", (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?patchify_proj\.weight")),
-    ("a CogVideoX or Tora transformer", (r"(.*\.)?transformer_blocks\.0\.norm1\.linear\.weight", r"(.*\.)?patch_embed\.proj\.weight")),
-    ("a CogVideoX or Tora checkpoint in SAT format", (r"(module|model)\..*|transformer\.layers\.0\..*", r"(.*\.)?mixins\..*")),
-    ("an EasyAnimate transformer", (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?proj\.weight", r"(.*\.)?text_proj.*")),
+    (
+        "a CogVideoX or Tora transformer",
+        (r"(.*\.)?transformer_blocks\.0\.norm1\.linear\.weight", r"(.*\.)?patch_embed\.proj\.weight"),
+    ),
+    (
+        "a CogVideoX or Tora checkpoint in SAT format",
+        (r"(module|model)\..*|transformer\.layers\.0\..*", r"(.*\.)?mixins\..*"),
+    ),
+    (
+        "an EasyAnimate transformer",
+        (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?proj\.weight", r"(.*\.)?text_proj.*"),
+    ),
     ("a CogVideoX VAE", (r"(.*\.)?encoder\.down_blocks\.0\.resnets\.0\.conv1\.conv\.weight",)),
-    ("a VAE of Stable Diffusion, SDXL or Flux", (r"(.*\.)?encoder\.(down\.0\.block\.0|down_blocks\.0\.resnets\.0)\..*",)),
+    (
+        "a VAE of Stable Diffusion, SDXL or Flux",
+        (r"(.*\.)?encoder\.(down\.0\.block\.0|down_blocks\.0\.resnets\.0)\..*",),
+    ),
     ("a small preview VAE (TAESD or TAEHV)", (r"(.*\.)?decoder\.\d+\.(weight|conv\.0\.weight|conv\.weight)",)),
     ("a CLIP text encoder", (r"(.*\.)?text_model\.encoder\.layers\.0\..*",)),
-    ("a T5 v1.1 text encoder (of CogVideoX, Flux or SD3), not umT5", (r"(.*\.)?encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight",)),
+    (
+        "a T5 v1.1 text encoder (of CogVideoX, Flux or SD3), not umT5",
+        (r"(.*\.)?encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight",),
+    ),
     ("a SigLIP image encoder", (r"(.*\.)?vision_model\.embeddings\.patch_embedding\.bias",)),
     ("a language model", (r"(.*\.)?layers\.0\.self_attn\.q_proj\.weight",)),
-)  # fmt: skip
+)
 
 
 def seems_to_be(keys: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""The dtype policy, applied from outside to finished modules: what weights are stored in, what is computed in, fp8 with cast on use.
+"""The dtype policy, applied from outside to finished modules: what weights are stored and computed in, fp8 cast on use.
 Knows plain torch layers only: no family, no file, no device policy beyond a default."""
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 NAMES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
          "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}  # fmt: skip
 DTYPES = ("auto", *NAMES)
-# Weights that stay out of fp8, by parts of their names: kijai/ComfyUI-WanVideoWrapper nodes_model_loading.py (params_to_keep).
-SENSITIVE = ("norm", "bias", "time_in", "patch_embedding", "time_", "img_emb", "modulation", "text_embedding", "adapter",
-             "add", "ref_conv", "audio_proj", "head")  # fmt: skip
-# Below this size 16-bit weights are widened once on loading where the computation is in float32, above it on every use.
+# Weights that stay out of fp8, by parts of their names:
+# kijai/ComfyUI-WanVideoWrapper nodes_model_loading.py (params_to_keep).
+SENSITIVE = ("norm", "bias", "time_in", "patch_embedding", "time_", "img_emb", "modulation", "text_embedding",
+             "adapter", "add", "ref_conv", "audio_proj", "head")  # fmt: skip
+# Below this size 16-bit weights are widened once on loading where the computation is in float32, above it on use.
 WIDEN_BELOW = 2 * 2**30  # bytes after widening
 
 
 class CastLinear(nn.Linear):
-    """A Linear layer whose weight is stored in another dtype than its input's, times `scale_weight` where there is one."""
+    """A Linear layer whose weight is stored in another dtype than its input's, times its `scale_weight` if any."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, real_weight(self, x.dtype), None if self.bias is None else self.bias.to(x.dtype))
@@ -46,8 +47,8 @@ def real_weight(layer: nn.Linear, dtype: torch.dtype) -> Tensor:
 
 
 def resolve_dtype(name: str, device="cpu") -> tuple[torch.dtype | str, torch.dtype]:
-    """(storage, compute) for one of DTYPES. "auto" stores what the file holds; it and fp8 compute in float32 on a CPU and in
-    bfloat16 elsewhere (float16 on GPUs without it)."""
+    """(storage, compute) for one of DTYPES. "auto" stores what the file holds; it and fp8 compute in float32 on a CPU
+    and in bfloat16 elsewhere (float16 on GPUs without it)."""
     if name not in DTYPES:
         raise ModelError(f"There is no dtype {name!r}; choose one of {', '.join(DTYPES)}.")
     kind = torch.device(device).type
@@ -59,19 +60,24 @@ def resolve_dtype(name: str, device="cpu") -> tuple[torch.dtype | str, torch.dty
 
 
 def prepare(module: nn.Module, dtype: str, device, keep: Sequence[str] = SENSITIVE) -> torch.dtype:
-    """Settles a loaded module's dtypes by the name of one of DTYPES and moves it to `device`; returns what it computes in."""
+    """Settles a loaded module's dtypes by one of DTYPES and moves it to `device`; returns what it computes in."""
     storage, compute = resolve_dtype(dtype, device)
     apply_dtype(module, storage, compute, keep).to(device)
     return compute
 
 
-def apply_dtype(module: nn.Module, storage: torch.dtype | str = "auto", compute: torch.dtype = torch.float32,
-                keep: Sequence[str] = SENSITIVE) -> nn.Module:
+def apply_dtype(
+    module: nn.Module,
+    storage: torch.dtype | str = "auto",
+    compute: torch.dtype = torch.float32,
+    keep: Sequence[str] = SENSITIVE,
+) -> nn.Module:
     """Settles every floating-point tensor of a loaded module, layer by layer, never holding it twice.
 
-    storage: of the weights of Linear layers and large embedding tables. "auto" is what the file holds: fp8 stays fp8, and
-    16-bit weights are widened to `compute` once where that is cheap, else on use. An fp8 dtype casts the large Linear
-    weights, `keep` excepted (see `store_fp8`). Everything else (norms, biases, modulation, convolutions) is in `compute`.
+    storage: of the weights of Linear layers and large embedding tables. "auto" is what the file holds: fp8 stays fp8,
+    and 16-bit weights are widened to `compute` once where that is cheap, else on use. An fp8 dtype casts the large
+    Linear weights, `keep` excepted (see `store_fp8`). Everything else (norms, biases, modulation, convolutions) is in
+    `compute`.
     """
     widen = storage == "auto" and _elements(module) * compute.itemsize <= WIDEN_BELOW
     for layer in module.modules():
@@ -88,7 +94,9 @@ def apply_dtype(module: nn.Module, storage: torch.dtype | str = "auto", compute:
     return module
 
 
-def store_fp8(module: nn.Module, dtype: torch.dtype = torch.float8_e4m3fn, keep: Sequence[str] = SENSITIVE) -> nn.Module:
+def store_fp8(
+    module: nn.Module, dtype: torch.dtype = torch.float8_e4m3fn, keep: Sequence[str] = SENSITIVE
+) -> nn.Module:
     """Casts Linear weights to fp8, each with its own scale so that its largest value is the largest that fp8 has.
 
     keep: parts of the names of weights to leave as they are. Layers already in fp8 are left too.
@@ -142,8 +150,10 @@ def _is_plain_linear(layer: nn.Module) -> bool:
 def _check_scale(layer: nn.Linear) -> None:
     scale = layer._buffers.get("scale_weight")
     if scale is not None and scale.numel() not in (1, layer.out_features):
-        raise CheckpointError(f"An fp8 scale has {scale.numel()} values for {layer.out_features} rows; one, or one a row, is "
-                              "understood. Use another fp8 version of the model, or the 16-bit one.")
+        raise CheckpointError(
+            f"An fp8 scale has {scale.numel()} values for {layer.out_features} rows; one, or "
+            "one a row, is understood. Use another fp8 version of the model, or the 16-bit one."
+        )
 
 
 def _elements(module: nn.Module) -> int:

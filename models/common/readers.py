@@ -1,12 +1,12 @@
-"""From a path to lazily mapped tensors: safetensors, shards with or without an index, and torch pickles of plain weights.
+"""From a path to lazily mapped tensors: safetensors, shards with or without an index, torch pickles of plain weights.
 Knows file formats only: no prefixes, no families, no modules."""
 
 import json
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import torch
 
@@ -14,9 +14,17 @@ from .errors import CheckpointError
 
 # Names of the safetensors header (huggingface/safetensors, README "Format").
 SAFETENSORS_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
@@ -38,7 +46,7 @@ class Entry:
 def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     """The files that belong to `path`, their tensors by name, and the metadata of the header.
 
-    `path`: a .safetensors file (or one of its shards), an index json, a folder, or a torch pickle (.pth .pt .bin .ckpt).
+    `path`: a .safetensors file (or one of its shards), an index json, a folder, or a torch pickle (.pth and the like).
     Raises CheckpointError naming the file.
     """
     files = find_files(path)
@@ -47,8 +55,10 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
         more, header = _read_pickle(file) if file.suffix.lower() in PICKLES else _read_safetensors(file)
         twice = [key for key in more if key in entries]
         if twice:
-            raise CheckpointError(f"{file}: {twice[0]!r} is already in another shard of {path}. The shards belong to "
-                                  "different models or versions: download them again from one place.")
+            raise CheckpointError(
+                f"{file}: {twice[0]!r} is already in another shard of {path}. The shards belong to "
+                "different models or versions: download them again from one place."
+            )
         entries.update(more)
         metadata.update(header)
     if not entries:
@@ -65,8 +75,10 @@ def find_files(path: Path) -> list[Path]:
     if path.name.endswith(".json"):
         return _files_of_index(path)
     if path.suffix.lower() == ".gguf":
-        raise CheckpointError(f"{path} is a GGUF file, which is not supported. Use the .safetensors version of the model; "
-                              "an fp8 file needs about as much memory as a Q8 GGUF.")
+        raise CheckpointError(
+            f"{path} is a GGUF file, which is not supported. Use the .safetensors version of the "
+            "model; an fp8 file needs about as much memory as a Q8 GGUF."
+        )
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes). Download the file again.")
     return _siblings(path)
@@ -85,8 +97,10 @@ def _files_of_folder(folder: Path) -> list[Path]:
             raise CheckpointError(f"{folder} is a folder of several checkpoints ({names}). Name one of these files.")
     parts = [part for part in ("transformer", "vae", "text_encoder", "image_encoder") if (folder / part).is_dir()]
     if parts:
-        raise CheckpointError(f"{folder} is a diffusers pipeline folder with the parts {', '.join(parts)}. "
-                              "Name the part, or use the original single-file release of the model.")
+        raise CheckpointError(
+            f"{folder} is a diffusers pipeline folder with the parts {', '.join(parts)}. "
+            "Name the part, or use the original single-file release of the model."
+        )
     raise CheckpointError(f"{folder} is a folder without a checkpoint (*.safetensors, *.pth). Name the model file.")
 
 
@@ -94,15 +108,17 @@ def _files_of_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of shards: it lacks a readable \"weight_map\" ({error!r}). "
-                              "Name the model file, or download the index again.") from error
+        raise CheckpointError(
+            f'{index} is not an index of shards: it lacks a readable "weight_map" ({error!r}). '
+            "Name the model file, or download the index again."
+        ) from error
     files = [index.parent / name for name in names]
     _check_shards(files)
     return files
 
 
 def _siblings(file: Path) -> list[Path]:
-    """All shards of the model when `file` is named like one of them (x-00001-of-00007.safetensors), else the file alone."""
+    """All shards of the model when `file` is named like one (x-00001-of-00007.safetensors), else the file alone."""
     match = SHARD.fullmatch(file.name)
     if not match:
         return [file]
@@ -115,8 +131,10 @@ def _siblings(file: Path) -> list[Path]:
 def _check_shards(files: list[Path]) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise CheckpointError(f"{missing[0]} is missing ({len(missing)} of {len(files)} shards are). "
-                              "Download the missing shards next to the others.")
+        raise CheckpointError(
+            f"{missing[0]} is missing ({len(missing)} of {len(files)} shards are). "
+            "Download the missing shards next to the others."
+        )
 
 
 def read_header(file: Path) -> tuple[dict, dict[str, str], int]:
@@ -132,8 +150,9 @@ def read_header(file: Path) -> tuple[dict, dict[str, str], int]:
         if not looks_right:
             raise CheckpointError(f"{file} is not a safetensors file{_what_it_is(start)}. Download the file again.")
         if 8 + length > size:
-            raise CheckpointError(f"{file} is truncated: it ends inside its header, after {size:,} bytes. "
-                                  "Download the file again.")
+            raise CheckpointError(
+                f"{file} is truncated: it ends inside its header, after {size:,} bytes. Download the file again."
+            )
         stream.seek(8)
         raw = stream.read(length)
     try:
@@ -141,10 +160,13 @@ def read_header(file: Path) -> tuple[dict, dict[str, str], int]:
         metadata = header.pop("__metadata__", None) or {}
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{file} has a damaged safetensors header ({error!r}). Download the file again.") from error
+        raise CheckpointError(
+            f"{file} has a damaged safetensors header ({error!r}). Download the file again."
+        ) from error
     if 8 + length + end > size:
-        raise CheckpointError(f"{file} is truncated: {size:,} of {8 + length + end:,} bytes are there. "
-                              "Download the file again.")
+        raise CheckpointError(
+            f"{file} is truncated: {size:,} of {8 + length + end:,} bytes are there. Download the file again."
+        )
     return header, metadata, end
 
 
@@ -172,8 +194,10 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     for key, entry in header.items():
         dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
         if dtype is None:
-            raise CheckpointError(f"{file}: {key!r} is stored as {entry['dtype']}, which is not supported. Use the fp16, "
-                                  "bf16 or fp8 version of the model.")
+            raise CheckpointError(
+                f"{file}: {key!r} is stored as {entry['dtype']}, which is not supported. Use the "
+                "fp16, bf16 or fp8 version of the model."
+            )
         entries[key] = Entry(tuple(entry["shape"]), dtype, lambda key=key: handle.get_tensor(key))
     return entries, metadata
 
@@ -187,11 +211,15 @@ def _read_pickle(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             break
         content = inner
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file} holds a {type(content).__name__}, not a model's weights by name. "
-                              "Check that this is the model file (a track file belongs to the track nodes).")
+        raise CheckpointError(
+            f"{file} holds a {type(content).__name__}, not a model's weights by name. "
+            "Check that this is the model file (a track file belongs to the track nodes)."
+        )
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
-    return {key: Entry(tuple(value.shape), value.dtype, lambda value=value: value.detach())
-            for key, value in tensors.items()}, {}
+    return {
+        key: Entry(tuple(value.shape), value.dtype, lambda value=value: value.detach())
+        for key, value in tensors.items()
+    }, {}
 
 
 def _load_pickle(file: Path):
@@ -203,14 +231,18 @@ def _load_pickle(file: Path):
         except RuntimeError as error:
             if "mmap can only be used" not in str(error):
                 raise
-            return torch.load(file, map_location="cpu", weights_only=True)  # written by torch before 1.6: cannot be mapped
+            return torch.load(file, map_location="cpu", weights_only=True)  # torch before 1.6: cannot be mapped
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
             name = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f" ({name.group(1)})" if name else ""
-            raise CheckpointError(f"{file} contains program code{what}, not only weights. Nothing of it was run. "
-                                  "Get the .safetensors version of the model.") from error
+            raise CheckpointError(
+                f"{file} contains program code{what}, not only weights. Nothing of it was run. "
+                "Get the .safetensors version of the model."
+            ) from error
         raise CheckpointError(f"{file} is not a readable torch checkpoint. Download the file again.") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{file} is truncated or not a torch checkpoint ({str(error).splitlines()[0][:200]}). "
-                              "Download the file again.") from error
+        raise CheckpointError(
+            f"{file} is truncated or not a torch checkpoint ({str(error).splitlines()[0][:200]}). "
+            "Download the file again."
+        ) from error

@@ -14,7 +14,7 @@ FAMILIES = ("wan",)
 
 
 def describe(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> Description | None:
-    """What `checkpoint` is as a "diffusion model", "vae", "text encoder" or "image encoder"; None where no family knows it.
+    """What `checkpoint` is as one of KINDS ("diffusion model", "vae" …); None where no family knows it.
 
     stated: configuration that the tensors cannot tell, over what the file's header says.
     """
@@ -24,8 +24,10 @@ def describe(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> D
         try:
             found = import_module(f"..{family}.detect", __package__).detect(kind, shapes, stated)
         except KeyError as error:
-            raise CheckpointError(f"{checkpoint.path} looks like a {family} {kind}, but lacks {error}. It is incomplete: "
-                                  "download it again.") from error
+            raise CheckpointError(
+                f"{checkpoint.path} looks like a {family} {kind}, but lacks {error}. It is "
+                "incomplete: download it again."
+            ) from error
         except CheckpointError as error:
             raise CheckpointError(f"{checkpoint.path} looks like a {family} {kind}, but {error}.") from error
         if found is not None:
@@ -38,7 +40,9 @@ def identify(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> D
     what the file seems to be, and where that belongs."""
     found = describe(checkpoint, kind, stated)
     if found is None:
-        raise CheckpointError(f"{checkpoint.path} is not a {kind} of {' or '.join(FAMILIES)}. {_what_else(checkpoint, kind)}")
+        raise CheckpointError(
+            f"{checkpoint.path} is not a {kind} of {' or '.join(FAMILIES)}. " + _what_else(checkpoint, kind)
+        )
     if found.problem:
         raise CheckpointError(f"{checkpoint.path}: {found.problem}")
     return found
@@ -48,8 +52,10 @@ def _what_else(checkpoint: Checkpoint, kind: str) -> str:
     for other, (folder, node) in KINDS.items():
         found = describe(checkpoint, other) if other != kind else None
         if found is not None:
-            return (f"It is a {found.family} {found.kind}: it belongs to ComfyUI/models/{folder} and is loaded by {node}. "
-                    f"A {kind} is needed here.")
+            return (
+                f"It is a {found.family} {found.kind}: it belongs to ComfyUI/models/{folder} and is loaded by "
+                f"{node}. A {kind} is needed here."
+            )
     foreign = seems_to_be(checkpoint)
     if foreign:
         return f"It seems to be {foreign}."
@@ -69,7 +75,7 @@ def info(path) -> dict:
         "path": str(checkpoint.path),
         "files": [str(file) for file in checkpoint.files],
         "bytes": checkpoint.nbytes,
-        "parameters": sum(checkpoint.elements(key) for key, dtype in checkpoint.dtypes.items() if dtype.is_floating_point),
+        "parameters": sum(checkpoint.elements(k) for k, dtype in checkpoint.dtypes.items() if dtype.is_floating_point),
         "tensors": len(checkpoint),
         "dtypes": _dtype_shares(checkpoint),
         "config": checkpoint.config,
@@ -82,8 +88,15 @@ def info(path) -> dict:
     main = found[0]
     sizes = asdict(main.config) if is_dataclass(main.config) else dict(main.config)
     needed = checkpoint.nbytes + main.working_bytes if main.problem is None else None
-    return {**result, "kind": main.kind, "family": main.family, "variant": main.variant, "sizes": sizes,
-            "problem": main.problem, "memory": needed}
+    return {
+        **result,
+        "kind": main.kind,
+        "family": main.family,
+        "variant": main.variant,
+        "sizes": sizes,
+        "problem": main.problem,
+        "memory": needed,
+    }
 
 
 def _dtype_shares(checkpoint: Checkpoint) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Solvers for flow models, x = (1 - sigma) * clean + sigma * noise with the model predicting noise - clean: UniPC, DPM++ 2M, Euler.
+"""Solvers for flow models (x = (1 - sigma) * clean + sigma * noise, predicted: noise - clean): UniPC, DPM++ 2M, Euler.
 They know sigmas, velocities and latents; not models, guidance or noise generators."""
 
 import math
@@ -73,9 +73,9 @@ class Euler(FlowScheduler):
 
 
 class UniPC(FlowScheduler):
-    """UniPC-2 with B(h) = e^h - 1 on predictions of the clean latents: Zhao et al., arXiv 2302.04867, algorithms 5 to 8.
+    """UniPC-2 with B(h) = e^h - 1 on predictions of the clean latents: Zhao et al., arXiv 2302.04867.
 
-    As configured in wan/utils/fm_solvers_unipc.py: order 2, first order in the last step, corrector from the second step on.
+    As configured in wan/utils/fm_solvers_unipc.py: order 2, first order in the last step, corrector from the second on.
     """
 
     first_sigma = Euler.first_sigma

@@ -28,29 +28,44 @@ USUAL_PIXELS = 4 * 480 * 832
 
 
 def detect(kind: str, shapes: Shapes, stated: Mapping) -> Description | None:
-    """The description of a file's part (keys without prefix) as one `kind`, or None. KeyError names a key that is missing."""
+    """The description of a file's part (keys without prefix) as one `kind`, or None. KeyError names a missing key."""
     return DETECTORS[kind](shapes, stated)
 
 
 def diffusion_model(shapes: Shapes, stated: Mapping) -> Description | None:
     if "condition_embedder.time_embedder.linear_1.weight" in shapes and "scale_shift_table" in shapes:
-        return _cannot("diffusion model", "diffusers", "this is a Wan transformer in diffusers' naming, which is not read. "
-                       "Use the original release (Wan2.1 *-00001-of-*.safetensors) or ComfyUI's repackaged single file.")
+        return _cannot(
+            "diffusion model",
+            "diffusers",
+            "this is a Wan transformer in diffusers' naming, which is not "
+            "read. Use the original release (*-00001-of-*.safetensors) or ComfyUI's repackaged single file.",
+        )
     if "head.modulation" not in shapes or "patch_embedding.weight" not in shapes:
         return None
     for key, variant, name in OTHER_VARIANTS:
         if key in shapes:
-            return _cannot("diffusion model", variant, f"this is {name}, which takes inputs that trajectories do not give. {USE}")
+            return _cannot(
+                "diffusion model", variant, f"this is {name}, which takes inputs that trajectories do not give. {USE}"
+            )
     config = transformer_config(shapes, stated)
     if config.out_dim == 48:
-        return _cannot("diffusion model", "wan2.2 5b", f"this is Wan 2.2 TI2V 5B, made for another VAE (48 channels). {USE}")
+        return _cannot(
+            "diffusion model", "wan2.2 5b", f"this is Wan 2.2 TI2V 5B, made for another VAE (48 channels). {USE}"
+        )
     if config.model_type == "t2v" and config.in_dim == 2 * config.out_dim + 4:
-        return _cannot("diffusion model", "wan2.2 i2v", "this is one of the two experts of Wan 2.2 I2V 14B (no image "
-                       f"attention); they are not supported. {USE}")
+        return _cannot(
+            "diffusion model",
+            "wan2.2 i2v",
+            f"this is one of the two experts of Wan 2.2 I2V 14B (no image attention); they are not supported. {USE}",
+        )
     expected = config.out_dim if config.model_type == "t2v" else 2 * config.out_dim + 4
     if config.in_dim != expected:
-        return _cannot("diffusion model", f"in_dim {config.in_dim}", f"this Wan model takes {config.in_dim} channels; "
-                       f"{config.model_type} models take {expected}. It is a variant that is not supported. {USE}")
+        return _cannot(
+            "diffusion model",
+            f"in_dim {config.in_dim}",
+            f"this Wan model takes {config.in_dim} channels; "
+            f"{config.model_type} models take {expected}. It is a variant that is not supported. {USE}",
+        )
     working = USUAL_TOKENS * (config.ffn_dim + 8 * config.dim) * 2
     return Description("diffusion model", FAMILY, config.model_type, config, working)
 
@@ -74,10 +89,17 @@ def transformer_config(shapes: Shapes, stated: Mapping) -> WanConfig:
 
 def vae(shapes: Shapes, stated: Mapping) -> Description | None:
     if any(key.startswith(("decoder.upsamples.0.upsamples.", "encoder.downsamples.0.downsamples.")) for key in shapes):
-        return _cannot("vae", "wan2.2", "this is the VAE of Wan 2.2 5B (48 channels). Use wan_2.1_vae.safetensors or Wan2.1_VAE.pth.")
-    if any(key.startswith("encoder.down_blocks.") for key in shapes) and any(key.endswith("norm1.gamma") for key in shapes):
-        return _cannot("vae", "diffusers", "this is a Wan VAE in diffusers' naming, which is not read. "
-                       "Use wan_2.1_vae.safetensors or Wan2.1_VAE.pth.")
+        return _cannot(
+            "vae",
+            "wan2.2",
+            "this is the VAE of Wan 2.2 5B (48 channels). Use wan_2.1_vae.safetensors or Wan2.1_VAE.pth.",
+        )
+    if any(key.startswith("encoder.down_blocks.") and key.endswith("norm1.gamma") for key in shapes):
+        return _cannot(
+            "vae",
+            "diffusers",
+            "this is a Wan VAE in diffusers' naming, which is not read. Use wan_2.1_vae.safetensors or Wan2.1_VAE.pth.",
+        )
     if "decoder.middle.0.residual.0.gamma" not in shapes:
         return None
     config = vae_config(shapes, stated)
@@ -113,16 +135,26 @@ def text_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
     if not official and "encoder.block.0.layer.0.SelfAttention.q.weight" not in shapes:
         return None
     layers = count_blocks(shapes, r"blocks\.(\d+)\." if official else r"encoder\.block\.(\d+)\.")
-    bias = "blocks.{}.pos_embedding.embedding.weight" if official else (
-        "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight")
+    bias = (
+        "blocks.{}.pos_embedding.embedding.weight"
+        if official
+        else ("encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight")
+    )
     if bias.format(layers - 1) not in shapes:
         return None  # T5 v1.1 has a position bias in its first block only
     query = shapes["blocks.0.attn.q.weight" if official else "encoder.block.0.layer.0.SelfAttention.q.weight"]
     feed = shapes["blocks.0.ffn.gate.0.weight" if official else "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"]
     buckets, heads = shapes[bias.format(0)]
     vocabulary, width = shapes["token_embedding.weight" if official else "shared.weight"]
-    config = {"vocab_size": vocabulary, "d_model": width, "d_kv": query[0] // heads, "d_ff": feed[0], "num_layers": layers,
-              "num_heads": heads, "relative_attention_num_buckets": buckets}
+    config = {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": query[0] // heads,
+        "d_ff": feed[0],
+        "num_layers": layers,
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
     return Description("text encoder", FAMILY, "umt5", config, 512 * feed[0] * 8)
 
 
@@ -136,13 +168,24 @@ def image_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
     side = math.isqrt(positions - 1)
     feed = shapes[prefix + ("0.mlp.0.weight" if official else "0.mlp.fc1.weight")]
     width, patch = patches[0], patches[-1]
-    config = {"hidden_size": width, "intermediate_size": feed[0], "patch_size": patch, "image_size": side * patch,
-              "num_hidden_layers": count_blocks(shapes, prefix.replace(".", r"\.") + r"(\d+)\."),
-              "num_attention_heads": stated.get("num_attention_heads") or stated.get("vision_heads") or _clip_heads(width),
-              "hidden_act": stated.get("hidden_act", "gelu")}
+    heads = stated.get("num_attention_heads") or stated.get("vision_heads")
+    config = {
+        "hidden_size": width,
+        "intermediate_size": feed[0],
+        "patch_size": patch,
+        "image_size": side * patch,
+        "num_hidden_layers": count_blocks(shapes, prefix.replace(".", r"\.") + r"(\d+)\."),
+        "num_attention_heads": heads or _clip_heads(width),
+        "hidden_act": stated.get("hidden_act", "gelu"),
+    }
     if config["num_attention_heads"] is None:
-        return _cannot("image encoder", "clip", f"its tensors do not tell the number of heads (width {width}): the header "
-                       "needs a \"config\" entry with num_attention_heads.", config)
+        return _cannot(
+            "image encoder",
+            "clip",
+            f"its tensors do not tell the number of heads (width {width}): the "
+            'header needs a "config" entry with num_attention_heads.',
+            config,
+        )
     return Description("image encoder", FAMILY, "clip", config, positions * feed[0] * 16)
 
 
@@ -155,4 +198,5 @@ def _cannot(kind: str, variant: str, problem: str, config: object = None) -> Des
     return Description(kind, FAMILY, variant, config or {}, problem=problem)
 
 
-DETECTORS = {"diffusion model": diffusion_model, "vae": vae, "text encoder": text_encoder, "image encoder": image_encoder}
+DETECTORS = {"diffusion model": diffusion_model, "vae": vae, "text encoder": text_encoder,
+             "image encoder": image_encoder}  # fmt: skip

@@ -31,8 +31,9 @@ OFFICIAL = (
     (r"visual\.transformer\.(\d+)\.mlp\.2\.(\w+)", LAYER + r".\1.mlp.fc2.\2"),
 )  # fmt: skip
 # The text half of CLIP and the projection into the space shared with it.
-NOT_VISION = (r"textual\..*", r"text_model\..*", r"log_scale", r"logit_scale", r"visual\.head", r"visual_projection\.weight",
-              r"text_projection\.weight", r"vision_model\.embeddings\.position_ids")  # fmt: skip
+NOT_VISION = (r"textual\..*", r"text_model\..*", r"log_scale", r"logit_scale", r"visual\.head",
+              r"visual_projection\.weight", r"text_projection\.weight",
+              r"vision_model\.embeddings\.position_ids")  # fmt: skip
 
 
 class ImageEncoder:
@@ -52,8 +53,8 @@ class ImageEncoder:
         return self
 
     def encode(self, image: Tensor) -> Tensor:
-        """image [batch, height, width, 3] (or without batch) in 0..1 -> [batch, 1 + patches, dim]: what the last block but
-        one gives, without a final norm."""
+        """image [batch, height, width, 3] (or without batch) in 0..1 -> [batch, 1 + patches, dim]: what the last
+        block but one gives, without a final norm."""
         return self.hidden_states(image)[-2].float()
 
     @torch.no_grad()
@@ -62,12 +63,14 @@ class ImageEncoder:
         return self.module(pixel_values=self.preprocess(image), output_hidden_states=True).hidden_states
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """[batch, 3, size, size] normalised. The whole image is squeezed into the square, bicubic without antialias, not
-        clamped: wan/modules/clip.py:CLIPModel.visual, which the models were trained with."""
+        """[batch, 3, size, size] normalised. The whole image is squeezed into the square, bicubic without antialias,
+        not clamped: wan/modules/clip.py:CLIPModel.visual, which the models were trained with."""
         image = image[None] if image.ndim == 3 else image
         if image.ndim != 4 or image.shape[-1] != 3 or not image.is_floating_point():
-            raise ModelError(f"The image encoder takes float images [batch, height, width, 3] in 0..1, not {image.dtype} "
-                             f"{list(image.shape)}.")
+            raise ModelError(
+                f"The image encoder takes float images [batch, height, width, 3] in 0..1, not "
+                f"{image.dtype} {list(image.shape)}."
+            )
         image = image.to(self.device, torch.float32).movedim(-1, 1)
         image = F.interpolate(image, size=(self.config.image_size,) * 2, mode="bicubic", align_corners=False)
         mean, std = (torch.tensor(values, device=image.device).view(3, 1, 1) for values in (MEAN, STD))
@@ -75,8 +78,8 @@ class ImageEncoder:
 
 
 def load(checkpoint: Checkpoint, found: Description, dtype: str = "auto", device="cpu") -> ImageEncoder:
-    """CLIP vision from the official file (whole or visual only), ComfyUI's clip_vision_h, or any of that layout, recognised
-    as `found`. CheckpointError where the file is incomplete."""
+    """CLIP vision from the official file (whole or visual only), ComfyUI's clip_vision_h, or any of that layout,
+    recognised as `found`. CheckpointError where the file is incomplete."""
     module = build(found.config)
     vision = nn.Module()
     vision.vision_model = inner(module)  # files say vision_model.; transformers 5 does not
@@ -92,7 +95,7 @@ def build(sizes: dict) -> nn.Module:
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModel
     except ImportError as error:
-        raise ModelError(f"CLIP vision needs the package transformers ({error}). Install it: pip install transformers") from error
+        raise ModelError(f"CLIP vision needs the package transformers ({error}): pip install transformers") from error
     with torch.device("meta"):
         module = CLIPVisionModel(CLIPVisionConfig(**sizes, layer_norm_eps=1e-5))
     return module.eval().requires_grad_(False)

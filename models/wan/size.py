@@ -9,10 +9,11 @@ TIME_STRIDE = 4
 
 
 def size_for_area(height: int, width: int, max_area: int) -> tuple[int, int]:
-    """(height, width) in pixels of the video that ATI makes of an image: its aspect, about `max_area` pixels, multiples of 16.
+    """(height, width) in pixels of the video that ATI makes of an image: its aspect, about `max_area` pixels, multiples
+    of 16.
 
-    In float64 and in this order, as wan/image2video.py:WanATI.generate: 832x480 at that very area becomes 464 rows, because
-    sqrt(399360 * 480 / 832) is 479.99999999999994.
+    In float64 and in this order, as wan/image2video.py:WanATI.generate: 832x480 at that very area becomes 464 rows,
+    because sqrt(399360 * 480 / 832) is 479.99999999999994.
     """
     aspect = height / width
     latent_height = round(math.sqrt(max_area * aspect) // STRIDE // PATCH * PATCH)

@@ -1,4 +1,4 @@
-"""umT5, Wan's text encoder: its file layouts, its tokenizer, the release's cleaning of prompts. The maths is transformers'.
+"""umT5, Wan's text encoder: its file layouts, its tokenizer, the release's cleaning of prompts; transformers computes.
 Knows nothing of the video model; a prompt goes in, one row a token comes out."""
 
 from __future__ import annotations
@@ -65,19 +65,22 @@ class TextEncoder:
             log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), LENGTH)
             ids = [*ids[: LENGTH - 1], END]
         if max(ids) >= self.config.vocab_size:
-            raise ModelError(f"The tokenizer gives id {max(ids)}, but {self.path} knows {self.config.vocab_size} tokens: "
-                             "they do not belong together. Use umT5's own tokenizer.")
+            raise ModelError(
+                f"The tokenizer gives id {max(ids)}, but {self.path} knows {self.config.vocab_size} "
+                "tokens: they do not belong together. Use umT5's own tokenizer."
+            )
         return self.encode_ids(torch.tensor([ids]))[0]
 
     @torch.no_grad()
     def encode_ids(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """ids [batch, tokens] int64, mask [batch, tokens] with 1 at real tokens (None: all are) -> [batch, tokens, dim]."""
+        """ids [batch, tokens] int64, mask [batch, tokens] with 1 at real tokens (None: all) -> [batch, tokens, dim]."""
         mask = None if mask is None else mask.to(self.device)
         return self.module(input_ids=ids.to(self.device), attention_mask=mask).last_hidden_state
 
 
-def load(checkpoint: Checkpoint, found: Description, dtype: str = "auto", device="cpu",
-         tokenizer: str | Path | None = None) -> TextEncoder:
+def load(
+    checkpoint: Checkpoint, found: Description, dtype: str = "auto", device="cpu", tokenizer: str | Path | None = None
+) -> TextEncoder:
     """umT5 from official, ComfyUI-repackaged (also scaled fp8) or all-in-one files that were recognised as `found`.
 
     tokenizer: a folder or file (tokenizer.json, spiece.model); by default the one inside the file, else one beside it.
@@ -96,7 +99,7 @@ def build(sizes: dict) -> nn.Module:
         from transformers import UMT5Config, UMT5EncoderModel
         from transformers.models.umt5.modeling_umt5 import UMT5DenseGatedActDense
     except ImportError as error:
-        raise ModelError(f"umT5 needs the package transformers ({error}). Install it: pip install transformers") from error
+        raise ModelError(f"umT5 needs the package transformers ({error}): pip install transformers") from error
 
     class GatedDense(UMT5DenseGatedActDense):
         """Without the cast of the activations to the stored dtype of `wo`, which may be fp8."""
@@ -104,8 +107,14 @@ def build(sizes: dict) -> nn.Module:
         def forward(self, hidden_states: Tensor) -> Tensor:
             return self.wo(self.act(self.wi_0(hidden_states)) * self.wi_1(hidden_states))
 
-    config = UMT5Config(**sizes, feed_forward_proj="gated-gelu", relative_attention_max_distance=128,
-                        layer_norm_epsilon=1e-6, is_encoder_decoder=False, use_cache=False)
+    config = UMT5Config(
+        **sizes,
+        feed_forward_proj="gated-gelu",
+        relative_attention_max_distance=128,
+        layer_norm_epsilon=1e-6,
+        is_encoder_decoder=False,
+        use_cache=False,
+    )
     with torch.device("meta"):
         module = UMT5EncoderModel(config)
     module.encoder.embed_tokens = module.shared  # one table, one name
@@ -128,18 +137,18 @@ def fixer():
     try:
         from ftfy import fix_text
     except ImportError:
-        log.info("ftfy is not installed: prompts are not repaired (full-width signs, curly quotes, mojibake stay as typed).")
+        log.info("ftfy is not installed: full-width signs, curly quotes and mojibake in prompts stay as typed.")
         return str
     return fix_text
 
 
-TOKENIZER_ADVICE = ("Put umT5's tokenizer.json or spiece.model (from google/umt5-xxl on Hugging Face) into the same folder, or "
-                    "use ComfyUI's umt5_xxl_*.safetensors, which carries it.")  # fmt: skip
+TOKENIZER_ADVICE = ("Put umT5's tokenizer.json or spiece.model (from google/umt5-xxl on Hugging Face) into the same "
+                    "folder, or use ComfyUI's umt5_xxl_*.safetensors, which carries it.")  # fmt: skip
 
 
 def find_tokenizer(part: Checkpoint, stated: str | Path | None = None):
-    """A function from text to token ids ending in </s>: from `stated`, else from the file, else from beside it; None where
-    there is none (ids can still be encoded)."""
+    """A function from text to token ids ending in </s>: from `stated`, else from the file, else from beside it; None
+    where there is none (ids can still be encoded)."""
     if stated is not None:
         path = Path(stated)
         candidates = [path] if path.is_file() else [path / name for name in BESIDE]
@@ -170,13 +179,14 @@ def sentencepiece(model: bytes, where):
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
-        raise ModelError(f"The tokenizer of {where} needs the package sentencepiece ({error}). "
-                         "Install it: pip install sentencepiece") from error
+        raise ModelError(
+            f"The tokenizer of {where} needs the package sentencepiece ({error}). Install it: pip install sentencepiece"
+        ) from error
     processor = SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(model)
     except RuntimeError as error:
-        raise CheckpointError(f"{where}: its sentencepiece model cannot be read ({error}). Download it again.") from error
+        raise CheckpointError(f"{where}: its sentencepiece model cannot be read ({error}). Get it again.") from error
     return lambda text: ended(processor.EncodeAsIds(text))
 
 

@@ -87,7 +87,9 @@ def fp8_plain(case: GoldenCase) -> None:
         model = WanTransformer(config)
     apply_dtype(assign(model, checkpoint.part("diffusion model")))
     assert any(p.dtype.itemsize == 1 for p in model.parameters()), "fp8 weights stay in fp8"
-    assert all(p.dtype == torch.float32 for name, p in model.named_parameters() if name.endswith("bias") or "norm" in name)
+    assert all(
+        p.dtype == torch.float32 for name, p in model.named_parameters() if name.endswith("bias") or "norm" in name
+    )
     for name, weight in case.outputs.items():
         if name.startswith("check/"):
             layer = model.get_submodule(name.removeprefix("check/").removesuffix(".weight"))

@@ -1,4 +1,5 @@
-"""Measures how much memory loading a diffusion model takes: writes a synthetic Wan checkpoint, loads it, prints the peak.
+"""Measures how much memory loading a diffusion model takes: writes a synthetic Wan checkpoint, loads it, tells the
+peak.
 
 python tests/models/peak_memory.py 4.0 bf16     (gigabytes of the file, dtype of its weights; Linux)
 """
@@ -57,7 +58,9 @@ def main(gigabytes: float, dtype: str) -> None:
         path = Path(folder) / "synthetic.safetensors"
         write_checkpoint(path, gigabytes, dtype)
         size, peak = measure(path)
-    sys.stdout.write(json.dumps({"file_mib": round(size), "peak_mib": round(peak), "ratio": round(peak / size, 4)}) + "\n")
+    sys.stdout.write(
+        json.dumps({"file_mib": round(size), "peak_mib": round(peak), "ratio": round(peak / size, 4)}) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,10 @@ def test_official_repackaged_and_all_in_one_files_encode_alike(spiece: bytes) ->
         {**weights, **model},
         {**weights, **model, "encoder.embed_tokens.weight": weights["shared.weight"]},
         {**official(weights), **model},
-        {**{prefix + key: value for key, value in weights.items()}, "text_encoders.spiece_model": model["spiece_model"]},
+        {
+            **{prefix + key: value for key, value in weights.items()},
+            "text_encoders.spiece_model": model["spiece_model"],
+        },
     )
     first, *others = (load_text(layout).encode("a red car, a dog") for layout in layouts)
     assert first.ndim == 2 and first.shape[1] == 8
