@@ -1,0 +1,54 @@
+"""Fixtures for the tests in a real ComfyUI: the host, started once, and a browser looking at it.
+
+COMFYUI_PATH names the checkout, COMFYUI_PYTHON the Python that has its requirements (default: this one),
+COMFYUI_FRONTEND another build of the frontend (default: the installed package). Without the first, all are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui.host import Host
+
+NO_HOST = "tests in a real ComfyUI: not run; set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to its Python)"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not os.environ.get("COMFYUI_PATH"):
+        terminalreporter.write_line(NO_HOST)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    checkout = os.environ.get("COMFYUI_PATH")
+    if not checkout:
+        pytest.skip(NO_HOST)
+    if not (Path(checkout) / "main.py").is_file():
+        pytest.fail(f"COMFYUI_PATH={checkout} is not a ComfyUI checkout: it has no main.py")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    with Host(Path(checkout), python, tmp_path_factory.mktemp("comfyui"), os.environ.get("COMFYUI_FRONTEND")) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("tests in a browser: pip install playwright (Debian's chromium is found by itself)")
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not found:
+        pytest.skip("tests in a browser: install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -1,0 +1,86 @@
+"""ComfyUI's page in a browser, used as a person would: drop a workflow on it, press Run, look.
+
+Both renderers: the classic canvas and the newer one of HTML nodes ("Nodes 2.0"). It does not know which nodes it shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+READY = "() => window.app?.graph && window.app.extensionManager && document.querySelector('canvas')"
+DROP = """([name, type, text]) => {
+    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
+    const data = new DataTransfer()
+    data.items.add(new File([bytes], name, {type}))
+    const at = {dataTransfer: data, bubbles: true, cancelable: true, clientX: 700, clientY: 300}
+    const canvas = document.querySelector('#graph-canvas') ?? document.querySelector('canvas')
+    canvas.dispatchEvent(new DragEvent('dragover', at))
+    canvas.dispatchEvent(new DragEvent('drop', at))
+}"""
+
+
+class Frontend:
+    """`with Frontend(browser, host, "classic") as page`. `faults`: errors, uncaught or logged, that `blame` is part of."""
+
+    def __init__(self, browser, host, renderer: str, blame: str = "rajectory"):
+        self.host, self.renderer, self.blame = host, renderer, blame
+        self.faults: list[str] = []
+        self.page = browser.new_page(viewport={"width": 1920, "height": 1080})
+
+    def __enter__(self) -> Frontend:
+        settings = {
+            "Comfy.VueNodes.Enabled": self.renderer == "nodes 2.0", "Comfy.TutorialCompleted": True,
+            "Comfy.Workflow.Persist": False, "Comfy.Minimap.Visible": False, "Comfy.Queue.QPOV2": False,
+        }  # fmt: skip
+        self.host.post("/settings", settings)
+        self.page.on("pageerror", self._uncaught)
+        self.page.on("console", self._console)
+        self.page.goto(self.host.url)
+        self.page.wait_for_function(READY, timeout=60_000)
+        self.page.wait_for_timeout(1500)  # the start-up graph, toasts
+        return self
+
+    def __exit__(self, *_):
+        self.page.close()
+
+    def _uncaught(self, error):
+        if self.blame in f"{error.message} {error.stack}":
+            self.faults.append(f"uncaught: {error.stack}")
+
+    def _console(self, message):
+        where = message.location.get("url", "")
+        if message.type == "error" and (self.blame in message.text or self.blame in where):
+            self.faults.append(f"console: {message.text} ({where})")
+
+    def drop(self, file: Path):
+        """Drops a workflow file on the canvas and waits until its nodes stand there."""
+        expected = sorted(node["type"] for node in json.loads(file.read_text(encoding="utf-8"))["nodes"])
+        content = base64.b64encode(file.read_bytes()).decode()
+        self.page.evaluate(DROP, [file.name, "application/json", content])
+        shown = "types => JSON.stringify(window.app.graph._nodes.map(node => node.type).sort()) === types"
+        self.page.wait_for_function(shown, arg=json.dumps(expected, separators=(",", ":")), timeout=20_000)
+        self.page.wait_for_timeout(1500)
+
+    def prompt(self) -> dict:
+        """The graph in API format, as the frontend would queue it."""
+        return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+    def press_run(self) -> str:
+        """Presses the Run button; gives the queued prompt's id."""
+        with self.page.expect_response(lambda answer: answer.url.endswith("/prompt")
+                                       and answer.request.method == "POST", timeout=20_000) as answer:  # fmt: skip
+            button = self.page.locator("[data-testid='queue-button'] button, button[data-testid='queue-button'], "
+                                       ".comfyui-queue-button button").first  # fmt: skip
+            button.click()
+        return answer.value.json()["prompt_id"]
+
+    def fit(self):
+        """Zooms so that the whole graph can be seen."""
+        self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(1500)
+
+    def look(self, file: Path) -> Path:
+        self.page.screenshot(path=str(file))
+        return file
