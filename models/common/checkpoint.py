@@ -154,6 +154,9 @@ def assign(
         if _matches(key, ignore) or _last(key) in IGNORED_SCALES or _last(key) == "scaled_fp8":
             continue
         tensor = checkpoint[key]
+        if _last(key) == "comfy_quant":
+            _check_quantisation(tensor, key, where)
+            continue
         if _last(names[0]) in SCALES and names[0] not in slots:
             unused += [key] if not all([_add_scale(module, name, tensor) for name in names]) else []
             continue
@@ -211,6 +214,18 @@ def _add_scale(module: nn.Module, name: str, scale: torch.Tensor) -> bool:
     if isinstance(owner, nn.Linear):
         owner.register_buffer("scale_weight", scale)
     return isinstance(owner, nn.Linear)
+
+
+def _check_quantisation(tensor: torch.Tensor, key: str, where) -> None:
+    """ComfyUI's description of a layer (JSON as bytes): fp8 is told by dtype and scale anyway, others are not read."""
+    try:
+        form = json.loads(tensor.numpy().tobytes())["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{where}: {key!r} is not a readable description of a quantised layer.") from error
+    if not str(form).startswith("float8"):
+        raise CheckpointError(
+            f"{where} is quantised as {form}, which is not supported. Use the fp8, fp16 or bf16 version of the model."
+        )
 
 
 def _check_finite(tensor: torch.Tensor, key: str, where) -> None:

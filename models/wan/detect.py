@@ -176,7 +176,7 @@ def image_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
         "image_size": side * patch,
         "num_hidden_layers": count_blocks(shapes, prefix.replace(".", r"\.") + r"(\d+)\."),
         "num_attention_heads": heads or _clip_heads(width),
-        "hidden_act": stated.get("hidden_act", "gelu"),
+        "hidden_act": stated.get("hidden_act") or stated.get("activation") or "gelu",
     }
     if config["num_attention_heads"] is None:
         return _cannot(

@@ -47,6 +47,19 @@ def test_scaled_fp8_weights_are_the_stored_ones_times_their_scale_in_both_spelli
         torch.testing.assert_close(loaded(IDS), reference(IDS))
 
 
+@pytest.mark.parametrize(("form", "message"), [("float8_e4m3fn", None), ("nvfp4", "quantised as nvfp4")])
+def test_comfy_quant_descriptions_are_accepted_for_fp8_only(form: str, message: str | None) -> None:
+    description = torch.tensor(list(f'{{"format": "{form}"}}'.encode()), dtype=torch.uint8)
+    tensors = {**model().state_dict(), "inner.comfy_quant": description, "inner.weight_scale": torch.tensor(1.0)}
+    with torch.device("meta"):
+        loaded = Model()
+    if message is None:
+        assert assign(loaded, Checkpoint.from_tensors(tensors)).inner.scale_weight == 1
+    else:
+        with pytest.raises(CheckpointError, match=message):
+            assign(loaded, Checkpoint.from_tensors(tensors))
+
+
 def test_using_a_scaled_weight_does_not_change_it() -> None:
     layer = model().inner
     layer.register_buffer("scale_weight", torch.tensor(0.5))
