@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from comfyui.host import Host
+from PIL import Image
+from tiny import FILES, write_tiny
 
 NO_HOST = "tests in a real ComfyUI: not run; set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to its Python)"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -35,8 +37,21 @@ def host(tmp_path_factory):
     if not (Path(checkout) / "main.py").is_file():
         pytest.fail(f"COMFYUI_PATH={checkout} is not a ComfyUI checkout: it has no main.py")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    with Host(Path(checkout), python, tmp_path_factory.mktemp("comfyui"), os.environ.get("COMFYUI_FRONTEND")) as host:
+    base = tmp_path_factory.mktemp("comfyui")
+    write_files(base)
+    with Host(Path(checkout), python, base, os.environ.get("COMFYUI_FRONTEND")) as host:
         yield host
+
+
+def write_files(base: Path):
+    """The tiny model and a picture where a user would put them, and two files that are not what they should be."""
+    models = write_tiny(base / "models")
+    shutil.copy(models / "text_encoders" / FILES["text_encoders"], models / "vae" / "not_a_vae.safetensors")
+    whole = (models / "diffusion_models" / FILES["diffusion_models"]).read_bytes()
+    (models / "diffusion_models" / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    (base / "input").mkdir()
+    gradient = Image.linear_gradient("L").resize((32, 32))
+    Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).save(base / "input" / "picture.png")
 
 
 @pytest.fixture(scope="session")
