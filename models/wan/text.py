@@ -41,10 +41,10 @@ BESIDE = ("tokenizer.json", "spiece.model", "google/umt5-xxl/tokenizer.json", "g
 
 
 class TextEncoder:
-    """umT5 and its tokenizer. `config`: transformers' UMT5Config; `width`: of the rows it gives."""
+    """umT5 and its tokenizer. `config`: transformers' UMT5Config; `width`: of the rows it gives; `length`: tokens at most."""
 
-    def __init__(self, module: nn.Module, tokenizer, path=None):
-        self.module, self.tokenizer, self.path = module, tokenizer, path
+    def __init__(self, module: nn.Module, tokenizer, path=None, length: int = LENGTH):
+        self.module, self.tokenizer, self.path, self.length = module, tokenizer, path, length
         self.config = module.config
         self.width: int = module.config.d_model
 
@@ -57,13 +57,13 @@ class TextEncoder:
         return self
 
     def encode(self, prompt: str) -> Tensor:
-        """[tokens, dim] for a prompt of any length: at most 512 tokens, the last of them </s>; no padding."""
+        """[tokens, dim] for a prompt of any length: at most `length` tokens, the last of them </s>; no padding."""
         if self.tokenizer is None:
             raise CheckpointError(f"{self.path} carries no tokenizer. {TOKENIZER_ADVICE}")
         ids = self.tokenizer(clean(prompt))
-        if len(ids) > LENGTH:
-            log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), LENGTH)
-            ids = [*ids[: LENGTH - 1], END]
+        if len(ids) > self.length:
+            log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), self.length)
+            ids = [*ids[: self.length - 1], END]
         if max(ids) >= self.config.vocab_size:
             raise ModelError(
                 f"The tokenizer gives id {max(ids)}, but {self.path} knows {self.config.vocab_size} "
@@ -90,7 +90,8 @@ def load(
     module = build(found.config)
     assign(module, part, key_map=OFFICIAL if "token_embedding.weight" in part else (), ignore=NOT_WEIGHTS)
     prepare(module, dtype, device, keep=("norm", "relative_attention_bias"))
-    return TextEncoder(module, find_tokenizer(part, tokenizer), checkpoint.path)
+    length = (checkpoint.config or {}).get("text_len", LENGTH)  # a small model of our own takes shorter prompts
+    return TextEncoder(module, find_tokenizer(part, tokenizer), checkpoint.path, length)
 
 
 def build(sizes: dict) -> nn.Module:
