@@ -43,7 +43,10 @@ def as_uint8(video: Video) -> tuple[np.ndarray, Callable[[np.ndarray], Video]]:
     def back(frames: np.ndarray) -> Video:
         result = torch.from_numpy(np.ascontiguousarray(frames))
         if floating:
-            result = torch.stack([frame.to(source.dtype) / 255 for frame in result])
+            values = torch.empty(result.shape, dtype=source.dtype)
+            for frame, bytes_ in zip(values, result):
+                frame.copy_(bytes_).div_(255)
+            result = values
         return result.to(source.device) if tensor else result.numpy()
 
     return array, back
