@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from golden_cases import GoldenCase, wan
+from golden_cases import GoldenCase, trajectory, wan, wan_parts
 
-# Case name -> the function that runs it; the family's part of the pack stands behind it.
+# Case name -> the function of that name, which runs it; the family's part of the pack stands behind it.
 OPERATIONS = {
     name: getattr(module, name)
     for module, names in {
-        wan: ("wan_dit_i2v", "wan_dit_t2v", "wan_vae", "motion_patch"),
+        trajectory: ("tracks_official", "tracks_file", "tracks_comfy"),
+        wan: ("wan_dit_i2v", "wan_dit_t2v", "wan_vae", "motion_patch", "comfy_track_to_video", "e2e_ati", "e2e_ati_short"),
+        wan_parts: ("umt5", "text_clean", "clip_vision", "schedulers", "size_math", "fp8_plain", "fp8_scaled"),
     }.items()
     for name in names
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
@@ -45,3 +46,9 @@ class GoldenCase:
 
     def check(self, output: str, actual: Tensor) -> None:
         self.close(actual, self.outputs[output], output)
+
+
+def configured(cls, values: dict):
+    """A configuration dataclass of those `values` that it has a field for."""
+    names = {field.name for field in fields(cls)}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})

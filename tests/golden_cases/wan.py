@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import torch
-from comfyui_trajectory.models.common.checkpoint import open_checkpoint
 from comfyui_trajectory.models.common.pictures import cover, to_pixels
 from comfyui_trajectory.models.common.sampling import sample
 from comfyui_trajectory.models.common.types import Motion, TextConditioning
-from comfyui_trajectory.models.wan import image as image_encoders
-from comfyui_trajectory.models.wan import text
 from comfyui_trajectory.models.wan.config import WanConfig, WanVAEConfig
 from comfyui_trajectory.models.wan.latent import WAN21
 from comfyui_trajectory.models.wan.motion_patch import motion_patch as patch
@@ -20,12 +16,13 @@ from comfyui_trajectory.models.wan.system import WanVideoModel, WanVideoVAE, pla
 from comfyui_trajectory.models.wan.transformer import WanTransformer
 from comfyui_trajectory.models.wan.vae import WanVAE
 
-from . import GoldenCase
+from comfyui_trajectory.models.wan import image, text
+from comfyui_trajectory.trajectory.ati import comfy_tracks
+from comfyui_trajectory.trajectory.coordinates import parse_batches
 
-
-def configured(cls, values: dict):
-    names = {field.name for field in fields(cls)}
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
+from . import GoldenCase, configured
+from .trajectory import padded
+from .wan_parts import loaded
 
 
 def build(cls, config_class, config: dict, weights: dict):
@@ -93,19 +90,21 @@ def e2e_ati(case: GoldenCase) -> None:
     vae_module = build(WanVAE, WanVAEConfig, config["vae"], case.tensors("weights_vae.safetensors"))
     vae = WanVideoVAE(vae_module, Path("vae.safetensors"))
 
-    text_encoder = text.load(checkpoint(case, "weights_t5.safetensors"))
-    context = [text_encoder.encode_ids(i[None], m[None])[0] for i, m in zip(inputs["token_ids"], inputs["token_mask"])]
+    text_encoder = loaded(text, "text encoder", case.tensors("weights_t5.safetensors"))
+    hidden = text_encoder.encode_ids(inputs["token_ids"], inputs["token_mask"])
+    context = [tokens[: mask.sum()] for tokens, mask in zip(hidden, inputs["token_mask"])]
     case.check("context", context[0])
     case.check("context_null", context[1])
-    image = inputs["image"].float() / 255
-    image_encoder = image_encoders.load(checkpoint(case, "weights_clip.safetensors"))
-    image_tokens = image_encoder.encode(image[None])
+    picture = inputs["image"].float() / 255
+    heads = {"num_attention_heads": config["clip"]["vision_heads"]}
+    image_encoder = loaded(image, "image encoder", case.tensors("weights_clip.safetensors"), heads)
+    image_tokens = image_encoder.encode(picture[None])
     case.check("clip_fea", image_tokens)
 
-    height, width = size_for_area(*image.shape[:2], config["max_area"])
+    height, width = size_for_area(*picture.shape[:2], config["max_area"])
     frames = config["frame_num"]
-    picture, _ = cover(to_pixels(image), width, height, "stretch")
-    latents = vae.encode(torch.cat([picture, picture.new_zeros(1, 3, frames - 1, height, width)], dim=2))[0]
+    start, _ = cover(to_pixels(picture), width, height, "stretch")
+    latents = vae.encode(torch.cat([start, start.new_zeros(1, 3, frames - 1, height, width)], dim=2))[0]
     before = plain_conditioning(latents)
     case.check("y_before", before)
     after = patch(inputs["tracks"], latents, temperature=config["temperature"], topk=config["topk"])
@@ -131,3 +130,20 @@ def e2e_ati(case: GoldenCase) -> None:
 
 
 e2e_ati_short = e2e_ati
+
+
+def comfy_track_to_video(case: GoldenCase) -> None:
+    """ComfyUI's own node: another resize, JSON tracks, latents that travel un-normalised; the same patch."""
+    config, start = case.config, case.inputs["start_image"]
+    width, height, frames = config["width"], config["height"], config["length"]
+    picture, _ = cover(to_pixels(start), width, height, "crop", mode="bilinear")
+    grey = picture.new_zeros(1, 3, frames - 1, height, width)
+    pixels = torch.cat([picture, grey], dim=2)[0].permute(1, 2, 3, 0) / 2 + 0.5
+    case.check("vae_pixels", pixels[:2])
+    latents = WAN21.from_plain(case.inputs["vae_latent_raw"])[0]
+    (tracks,) = parse_batches(case.data["text_inputs"]["tracks"])
+    points = comfy_tracks(padded(tracks), (width, height), frames)
+    patched = patch(points, latents, temperature=config["temperature"], topk=config["topk"])[None]
+    case.check("concat_cond", patched)
+    case.check("concat_mask", 1 - patched[:, :4])
+    case.check("concat_latent_image", WAN21.to_plain(patched[:, 4:]))

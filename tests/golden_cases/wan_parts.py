@@ -14,8 +14,7 @@ from comfyui_trajectory.models.wan.config import WanConfig
 from comfyui_trajectory.models.wan.size import size_for_area, token_count
 from comfyui_trajectory.models.wan.transformer import WanTransformer
 
-from . import GoldenCase
-from .wan import configured
+from . import GoldenCase, configured
 
 SCHEDULER_NAMES = {"unipc": "unipc", "dpmpp": "dpm++"}
 
