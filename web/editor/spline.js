@@ -56,12 +56,13 @@ export function shareAt(timing, frame) {
   return ease(curve, (frame - start) / (end - start));
 }
 
-/** Whether a track shows at a frame: inside its ranges, and not hidden before its start or after its end. @param {Track} track */
+/** Whether a track shows at a frame: the nearest whole frame is in one of its ranges, and it is not hidden before its start or after its end. @param {Track} track */
 export function visibleAt(track, frames, frame) {
   const timing = timingOf(track, frames);
   if (timing.before === "hidden" && frame < timing.start) return false;
   if (timing.after === "hidden" && frame > timing.end) return false;
-  return !track.visibility || track.visibility.some(([first, last]) => first <= frame && frame <= last);
+  const nearestFrame = Math.floor(frame + 0.5);
+  return !track.visibility || track.visibility.some(([first, last]) => first <= nearestFrame && nearestFrame <= last);
 }
 
 // The curve
@@ -331,12 +332,14 @@ export function inPolygon(polygon, u, v) {
 
 // The camera
 
+const IDENTITY = Object.freeze([1, 0, 0, 1, 0, 0]);
+
 /**
  * What the camera does to a track's positions at a frame, as an affine map [a, b, c, d, e, f] in the order of
  * DOMMatrix and canvas setTransform: x' = a x + c y + e, y' = b x + d y + f.
  */
 export function cameraMatrix(document, trackId, frame) {
-  let matrix = [1, 0, 0, 1, 0, 0];
+  let matrix = IDENTITY;
   for (const move of document.camera ?? []) {
     if (move.tracks && !move.tracks.includes(trackId)) continue;
     matrix = compose(moveMatrix(move, document, frame), matrix);
@@ -378,13 +381,18 @@ export function evaluate(document, times) {
   const moments = times ?? Array.from({ length: document.frames }, (_, frame) => frame);
   const paths = [];
   const owners = [];
+  const camera = (document.camera ?? []).map((move) => ({
+    applies: (id) => !move.tracks || move.tracks.includes(id),
+    matrices: moments.map((frame) => moveMatrix(move, document, frame)),
+  }));
   document.tracks.forEach((track, index) => {
     if (track.hidden || !track.points.length) return;
     const timing = timingOf(track, document.frames);
-    const columns = moments.map((frame) => {
+    const moves = camera.filter((move) => move.applies(track.id));
+    const columns = moments.map((frame, time) => {
       const s = shareAt(timing, frame);
       const { x, y } = pointAt(track, s);
-      const [a, b, c, d, e, f] = cameraMatrix(document, track.id, frame);
+      const [a, b, c, d, e, f] = moves.reduce((matrix, move) => compose(move.matrices[time], matrix), IDENTITY);
       const visible = visibleAt(track, document.frames, frame);
       return offsets(track, s).map(([dx, dy]) => ({
         x: a * (x + dx) + c * (y + dy) + e,

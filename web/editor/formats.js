@@ -1,0 +1,165 @@
+// Tracks as text, in and out: the clipboard, KJNodes' and ComfyUI's coordinates, this pack's track files, Tora's .txt.
+// Pure. Binary files (ATI .pth, .npz) are read by the server (trajectory/formats.py), which gives a track file as JSON.
+
+import { evaluate } from "./spline.js";
+import { DocumentError, LIMITS, freshId, serialise, validate } from "./schema.js";
+import { createTrack, insertTracks, resizeCanvas, setFrames } from "./edits.js";
+
+const CLIPBOARD = "trajectory-editor-tracks";
+const TRACK_FILE = "trajectory-tracks"; // trajectory/formats.py
+const TORA_SIDE = 256; // alibaba/Tora traj_utils.py: a trajectory file is drawn on 256 x 256, whatever the video
+const FEW = 12; // points of a list that was probably drawn by hand, and not computed frame by frame
+
+// Clipboard
+
+/** The tracks as text for the clipboard (or a file); paste with importTracks. */
+export function copyTracks(document, ids) {
+  const chosen = new Set(ids);
+  const { canvas, frames, fps } = document;
+  return serialise({ format: CLIPBOARD, version: document.version, canvas, frames, fps, tracks: document.tracks.filter((track) => chosen.has(track.id)) });
+}
+
+// In
+
+/**
+ * Adds the tracks of a text to the document: a clipboard or editor document, coordinates JSON (KJNodes, core), a track file's
+ * JSON, or Tora's lines "x,y". Positions of another canvas and times of another length are scaled to this document's.
+ * Throws DocumentError. The added tracks are the last ones. @param {{name?: string}} [options] name: of the file
+ */
+export function importTracks(document, text, { name = "" } = {}) {
+  if (typeof text !== "string" || !text.trim()) throw new DocumentError("There is nothing to paste: the text is empty.");
+  if (text.length > LIMITS.text) throw new DocumentError(`The text has ${text.length} characters; at most ${LIMITS.text} are read.`);
+  if (/^\s*[[{]/.test(text)) return importValue(document, parseJson(text), name);
+  return importTora(document, text, name);
+}
+
+function importValue(document, value, name) {
+  if (Array.isArray(value)) return addDense(document, pointLists(value, 0), name, { few: true });
+  if (value.format === TRACK_FILE) return value.editor ? importValue(document, value.editor, name) : importTrackFile(document, value, name);
+  if (!Array.isArray(value.tracks)) throw new DocumentError("This is JSON, but holds no tracks that are known here.");
+  let source = validate({ camera: [], ...value });
+  source = setFrames(resizeCanvas(source, document.canvas.width, document.canvas.height), document.frames);
+  const empty = !document.tracks.length && !document.camera.length;
+  const used = new Set(document.tracks.map((track) => track.id));
+  const renamed = new Map();
+  const tracks = source.tracks.map((track) => {
+    const id = freshId(track.id, "t", used);
+    renamed.set(track.id, id);
+    return { ...track, id };
+  });
+  const result = insertTracks(document, tracks);
+  if (!empty || value.format === CLIPBOARD) return result;
+  const camera = source.camera.map((move) => ({ ...move, tracks: move.tracks?.map((id) => renamed.get(id) ?? id) ?? null }));
+  return { ...result, camera };
+}
+
+function importTrackFile(document, file, name) {
+  const [width, height] = Array.isArray(file.canvas) ? file.canvas : [document.canvas.width, document.canvas.height];
+  if (!(width > 0 && height > 0)) throw new DocumentError("canvas: the track file's canvas is no size.");
+  const [sx, sy] = [document.canvas.width / width, document.canvas.height / height];
+  const lists = (Array.isArray(file.tracks) ? file.tracks : []).map((track) =>
+    pointLists([track?.points], 0)[0].map((point, i) => ({ ...point, x: point.x * sx, y: point.y * sy, visible: track.visible?.[i] ?? true })));
+  return addDense(document, lists, name, {});
+}
+
+function importTora(document, text, name) {
+  const points = text.trim().split(/\r?\n/).map((line, i) => {
+    const found = /^\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*$/.exec(line);
+    if (!found) throw new DocumentError(`Line ${i + 1}: ${JSON.stringify(line.slice(0, 40))} is not "x,y" (Tora), and the text is not JSON.`);
+    return { x: (Number(found[1]) * document.canvas.width) / TORA_SIDE, y: (Number(found[2]) * document.canvas.height) / TORA_SIDE, visible: true };
+  });
+  return addDense(document, [points], name, {});
+}
+
+function parseJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    try {
+      return JSON.parse(text.replaceAll("'", '"')); // KJNodes writes some of its lists as Python does
+    } catch {
+      throw new DocumentError(`The text is not valid JSON: ${error.message}`);
+    }
+  }
+}
+
+/** Lists of {x, y, visible} out of nested lists of points ({x, y} or [x, y]). */
+function pointLists(value, depth) {
+  if (!Array.isArray(value) || !value.length || depth > 8) throw new DocumentError("A list of points is empty or not a list.");
+  const isPoint = (entry) => !Array.isArray(entry) ? typeof entry === "object" && entry !== null : entry.length > 0 && !Array.isArray(entry[0]) && typeof entry[0] !== "object";
+  if (!value.every(isPoint)) return value.flatMap((entry) => pointLists(entry, depth + 1));
+  return [value.map((entry, i) => {
+    const [x, y, visible] = Array.isArray(entry) ? entry : [entry.x, entry.y, entry.visible];
+    if (![x, y].every((number) => Number.isFinite(number) && Math.abs(number) <= LIMITS.coordinate)) {
+      throw new DocumentError(`Point ${i}: ${JSON.stringify(entry)?.slice(0, 60)} has no finite x and y.`);
+    }
+    return { x, y, visible: visible === undefined || visible === true || visible > 0.5 };
+  })];
+}
+
+/**
+ * Tracks that are given frame by frame (evenly in time) become freehand strokes with exactly these positions; one that
+ * stands still a point; with `few`, a short list becomes a spline to edit.
+ */
+function addDense(document, lists, name, { few = false }) {
+  let result = document;
+  lists.forEach((list, index) => {
+    const label = name ? { name: lists.length > 1 ? `${name} ${index + 1}` : name } : {};
+    const last = list.length - 1;
+    const frame = (i) => (last ? Math.round((i * (document.frames - 1)) / last) : 0);
+    const visibility = list.every((point) => point.visible) ? null : rangesOf(document.frames, list, last);
+    const still = list.every(({ x, y }) => x === list[0].x && y === list[0].y);
+    const points = still ? [{ x: list[0].x, y: list[0].y }] : list.map(({ x, y }, i) => ({ x, y, t: i / last }));
+    let partial = { kind: "freehand", points, interpolation: "linear" };
+    if (still) partial = { kind: "point", points };
+    else if (few && list.length <= FEW && frame(1) > 1) partial = { kind: "spline", points: points.map(({ x, y }) => ({ x, y })) };
+    result = insertTracks(result, [createTrack(result, { ...partial, ...label, visibility })]);
+  });
+  return result;
+}
+
+function rangesOf(frames, list, last) {
+  const ranges = [];
+  for (let f = 0; f < frames; f++) {
+    const source = frames > 1 ? Math.floor((f * last) / (frames - 1) + 0.5) : 0;
+    if (!list[source].visible) continue;
+    if (ranges.at(-1)?.[1] === f - 1) ranges.at(-1)[1] = f;
+    else ranges.push([f, f]);
+  }
+  return ranges;
+}
+
+// Out
+
+/** What exportTracks can write: name -> what it is, for a menu. */
+export const EXPORTS = Object.freeze({
+  editor: "drawing, to go on editing (.json)",
+  tracks: "tracks of this pack (.json)",
+  coordinates: "coordinates for KJNodes and core nodes (.json)",
+  tora: "Tora (.txt, one file a track)",
+});
+
+/** @param {keyof typeof EXPORTS} format @returns {{name: string, text: string}[]} files */
+export function exportTracks(document, format) {
+  if (format === "editor") return [{ name: "drawing.json", text: serialise(document) }];
+  const { paths } = evaluate(document);
+  if (!paths.length) throw new DocumentError("There is nothing to export: no track is drawn, or all are hidden.");
+  if (format === "tracks") return [{ name: "tracks.json", text: serialise(trackFile(document, paths)) }];
+  if (format === "coordinates") {
+    const lists = paths.map((path) => path.map(({ x, y, visible }) => (visible ? { x, y } : { x, y, visible })));
+    return [{ name: "coordinates.json", text: serialise(lists.length === 1 ? lists[0] : lists) }];
+  }
+  if (format === "tora") {
+    const { width, height } = document.canvas;
+    const line = ({ x, y }) => `${Math.round((x * TORA_SIDE) / width)},${Math.round((y * TORA_SIDE) / height)}`;
+    return paths.map((path, i) => ({ name: `track_${i + 1}.txt`, text: `${path.map(line).join("\n")}\n` }));
+  }
+  throw new DocumentError(`${format}: tracks are exported as ${Object.keys(EXPORTS).join(", ")}.`);
+}
+
+/** A track file (trajectory/formats.py) with the drawing in it, so that it can be edited again. */
+function trackFile(document, paths) {
+  const { canvas, fps, frames } = document;
+  const tracks = paths.map((path) => ({ points: path.map(({ x, y }) => [x, y]), visible: path.map(({ visible }) => Number(visible)) }));
+  return { format: TRACK_FILE, version: 1, canvas: [canvas.width, canvas.height], fps, frames, tracks, editor: document };
+}
