@@ -44,11 +44,21 @@ class Score:
         values["track_errors"] = [None if np.isnan(value) else value for value in self.track_errors]
         return values
 
-    def __str__(self) -> str:
-        return (
-            f"error {self.error:.2f} px ({self.error_percent:.2f}% of the short side), TrajError {self.traj_error:.2f} px, "
-            f"Acc@0.01 {self.acc_01:.1%}, Acc@0.05 {self.acc_05:.1%}, coverage {self.coverage:.1%}, {self.points} points"
-        )
+    def report(self) -> str:
+        """The figures in words, a line each."""
+        lines = [
+            f"mean error: {self.error:.2f} px ({self.error_percent:.2f}% of the short side)",
+            f"TrajError (mean L1): {self.traj_error:.2f} px",
+            f"Acc@0.01: {self.acc_01:.1%}",
+            f"Acc@0.05: {self.acc_05:.1%}",
+            f"visible-point coverage: {self.coverage:.1%}",
+            f"points compared: {self.points}",
+        ]
+        lines += [
+            f"track {i}: " + ("not compared" if np.isnan(value) else f"{value:.2f} px")
+            for i, value in enumerate(self.track_errors)
+        ]
+        return "\n".join(lines)
 
 
 def score(video: Video, tracks: Tracks, *, followed: Tracks | None = None) -> Score:

@@ -184,6 +184,41 @@ class Tracks:
             torch.cat([t.path for t in everyone], dim=1), torch.cat([t.visibility for t in everyone], dim=1), canvas, fps
         )
 
+    # The spline editor
+
+    @classmethod
+    def from_editor(
+        cls,
+        state: str | Mapping[str, Any],
+        *,
+        frames: int | None = None,
+        canvas: tuple[int, int] | None = None,
+        fps: float | None = None,
+    ) -> Tracks:
+        """The tracks that a drawing of the spline editor gives. state: the document as JSON text or parsed (document.py).
+
+        frames, canvas, fps: where the clip is not as drawn; the motion is stretched to other frames (evaluated there, not
+        resampled) and scaled to another canvas. TracksError names the track and the field that is wrong, and says so where
+        nothing is drawn.
+        """
+        from .document import NOTHING, parse
+        from .spline import evaluate
+
+        document = parse(state)
+        shown = sum(track.outputs for track in document.tracks if not track.hidden)
+        if not shown:
+            raise TracksError("all tracks are hidden: show one in the editor." if document.tracks else NOTHING)
+        count = frames or document.frames
+        check_size(count, shown)
+        times = torch.linspace(0, document.frames - 1, count, dtype=torch.float64).numpy()
+        path, visibility = evaluate(document, times)
+        if not path.shape[1]:
+            raise TracksError("the masks of all grids leave no point: make one larger in the editor, or remove it.")
+        if fps is None:
+            fps = document.fps * (count - 1) / (document.frames - 1) if count > 1 and document.frames > 1 else document.fps
+        tracks = cls(torch.from_numpy(path), torch.from_numpy(visibility), document.canvas, fps)
+        return tracks.resize(*canvas) if canvas else tracks
+
     # ComfyUI's TRACKS socket
 
     def to_comfy(self) -> dict[str, Any]:
