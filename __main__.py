@@ -1,4 +1,4 @@
-"""`python -m comfyui_trajectory …`, and the same of a folder that is not installed: `python path/to/ComfyUI-Trajectory …`."""
+"""`python -m comfyui_trajectory …`; also `python path/to/ComfyUI-Trajectory …`, which needs no installation."""
 
 import sys
 
@@ -7,7 +7,9 @@ if not __package__:
     from pathlib import Path
 
     folder = Path(__file__).resolve().parent
-    spec = importlib.util.spec_from_file_location("comfyui_trajectory", folder / "__init__.py", submodule_search_locations=[str(folder)])
+    spec = importlib.util.spec_from_file_location(
+        "comfyui_trajectory", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[spec.name])
 

@@ -46,7 +46,7 @@ examples:
   your own picture and a path for one of its points, in pixels of the picture:
     python -m comfyui_trajectory generate --image cat.jpg --tracks '[[220, 310], [300, 250], [420, 240]]'
 
-  ATI 14B, with the files of a ComfyUI installation (a name is looked for in $TRAJECTORY_MODELS/diffusion_models and so on):
+  ATI 14B, with the files of a ComfyUI installation (names are looked for in $TRAJECTORY_MODELS/diffusion_models, …):
     export TRAJECTORY_MODELS=~/ComfyUI/models
     python -m comfyui_trajectory generate --image fish.jpg --tracks fish.pth --prompt 'a koi pond' \\
         --model Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors --vae wan_2.1_vae.safetensors \\
@@ -56,15 +56,15 @@ examples:
     python -m comfyui_trajectory generate --image cat.jpg --tracks cat.json --expand-points 5"""
 
 EXAMPLES_ABOUT = """\
-Runs a list of examples as ATI's demo does: a YAML list of entries with image, text and track (file names beside the list).
-Writes outputs/NNN.mp4, outputs_vis/NNN_viz.mp4 (tracks drawn on it) and images_tracks/NN.jpg (tracks on the picture)."""
+Runs a list of examples as ATI's demo does: a YAML list of entries with image, text and track, files beside the list.
+Writes outputs/NNN.mp4, outputs_vis/NNN_viz.mp4 (with the tracks) and images_tracks/NN.jpg (tracks on the picture)."""
 
 RUN_ABOUT = """\
 Runs a workflow file without ComfyUI, through the very nodes that ComfyUI runs. Files saved in the browser and files in
 API format are read. Pictures are taken from ./input or from a path; what is saved goes into the output folder."""
 
 INFO_ABOUT = """\
-Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format and the memory that it
+Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format and the memory it
 needs; for a track file how many tracks and frames, on which canvas, and where they go."""
 
 SCORE_ABOUT = """\
@@ -115,44 +115,92 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("generate", generate, "make a video from a picture and tracks", GENERATE, GENERATE_EXAMPLES)
     one.add_argument("--image", type=Path, metavar="FILE", help="the start picture")
-    one.add_argument("--tracks", metavar="FILE|JSON", help="a track file (.json .pth .npz .npy), or coordinates as JSON text, in pixels of "
+    one.add_argument("--tracks", metavar="FILE|JSON", help="a track file (.json .pth .npz .npy), or coordinates as "
+                                                           "JSON text, in pixels of "
                      "the picture; 'none' for a video without tracks")  # fmt: skip
     one.add_argument("--prompt", default=None, metavar="TEXT", help="what the video shows and how things move")
-    one.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)")
+    one.add_argument(
+        "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)"
+    )
     add_models(one)
     add_sampling(one)
 
-    many = command("examples", examples, "run a list of examples in ATI's format", EXAMPLES_ABOUT, """\
+    many = command(
+        "examples",
+        examples,
+        "run a list of examples in ATI's format",
+        EXAMPLES_ABOUT,
+        """\
 examples:
-  python -m comfyui_trajectory examples ATI/examples/test.yaml --output samples""")
+  python -m comfyui_trajectory examples ATI/examples/test.yaml --output samples""",
+    )
     many.add_argument("list", type=Path, metavar="LIST.yaml", help="the list")
-    many.add_argument("--output", type=Path, default=Path("samples"), metavar="FOLDER", help="where the folders go (default: ./samples)")
+    many.add_argument(
+        "--output",
+        type=Path,
+        default=Path("samples"),
+        metavar="FOLDER",
+        help="where the folders go (default: ./samples)",
+    )
     many.add_argument("--overwrite", action="store_true", help="make videos again that exist")
     add_models(many)
     add_sampling(many)
 
-    graph = command("run", run, "run a workflow file without ComfyUI", RUN_ABOUT, """\
+    graph = command(
+        "run",
+        run,
+        "run a workflow file without ComfyUI",
+        RUN_ABOUT,
+        """\
 examples:
   python -m comfyui_trajectory run workflows/ati_embedded.json
-  python -m comfyui_trajectory run my_workflow.json --set TrajectorySampler.seed=7 --set TrajectoryEncode.strength=0.8""")
+  python -m comfyui_trajectory run my.json --set TrajectorySampler.seed=7 --set TrajectoryEncode.strength=0.8""",
+    )
     graph.add_argument("workflow", type=Path, metavar="WORKFLOW.json", help="the workflow")
-    graph.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="put another value in; NODE is a number or type")
-    graph.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER", help="where saved files go (default: ./output)")
+    graph.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="put another value in; NODE is a number or type",
+    )
+    graph.add_argument(
+        "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where saved files go (default: ./output)"
+    )
 
-    about = command("info", info, "say what a checkpoint or track file is", INFO_ABOUT, """\
+    about = command(
+        "info",
+        info,
+        "say what a checkpoint or track file is",
+        INFO_ABOUT,
+        """\
 examples:
   python -m comfyui_trajectory info Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors
-  python -m comfyui_trajectory info fish.pth --json""")
-    about.add_argument("file", type=Path, metavar="FILE", help="a checkpoint (file, folder or index of shards) or a track file")
+  python -m comfyui_trajectory info fish.pth --json""",
+    )
+    about.add_argument(
+        "file", type=Path, metavar="FILE", help="a checkpoint (file, folder or index of shards) or a track file"
+    )
     about.add_argument("--json", action="store_true", help="as JSON, for programs")
 
-    judge = command("score", score, "measure how closely a video follows tracks", SCORE_ABOUT, """\
+    judge = command(
+        "score",
+        score,
+        "measure how closely a video follows tracks",
+        SCORE_ABOUT,
+        """\
 examples:
   python -m comfyui_trajectory score output/video.mp4 tracks.json
-  python -m comfyui_trajectory score outputs/000.mp4 fish.pth --canvas 1920x1080 --comparison drawn.mp4""")
+  python -m comfyui_trajectory score outputs/000.mp4 fish.pth --canvas 1920x1080 --comparison drawn.mp4""",
+    )
     judge.add_argument("video", type=Path, metavar="VIDEO", help="the video")
     judge.add_argument("tracks", metavar="TRACKS", help="a track file, or coordinates as JSON text")
-    judge.add_argument("--canvas", type=size, metavar="WxH", help="what the tracks were drawn on, if the file does not say (default: the video)")
+    judge.add_argument(
+        "--canvas",
+        type=size,
+        metavar="WxH",
+        help="what the tracks were drawn on, if the file does not say (default: the video)",
+    )
     judge.add_argument("--comparison", type=Path, metavar="FILE.mp4", help="write a video with both drawn on it")
     judge.add_argument("--json", action="store_true", help="as JSON, for programs")
     return top
@@ -164,29 +212,58 @@ def add_models(target: argparse.ArgumentParser) -> None:
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
-    group.add_argument("--dtype", choices=DTYPES, default="auto", help="number format of the model's weights (default: as in the file)")
-    group.add_argument("--device", metavar="NAME", help="where to compute, such as cuda:1 or cpu (default: the first GPU, else the CPU)")
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="number format of the model's weights (default: as in the file)"
+    )
+    group.add_argument(
+        "--device",
+        metavar="NAME",
+        help="where to compute, such as cuda:1 or cpu (default: the first GPU, else the CPU)",
+    )
 
 
 def add_sampling(target: argparse.ArgumentParser) -> None:
     group = target.add_argument_group("the video (defaults are what suits the model)")
-    group.add_argument("--size", type=size, default=(0, 0), metavar="WxH", help="in pixels (default: the model's area, the picture's shape)")
+    group.add_argument(
+        "--size",
+        type=size,
+        default=(0, 0),
+        metavar="WxH",
+        help="in pixels (default: the model's area, the picture's shape)",
+    )
     group.add_argument("--frames", type=int, default=0, metavar="N", help="4n + 1")
-    group.add_argument("--fit", choices=("crop", "stretch"), default="crop", help="how a picture of another shape is fitted")
+    group.add_argument(
+        "--fit", choices=("crop", "stretch"), default="crop", help="how a picture of another shape is fitted"
+    )
     group.add_argument("--steps", type=int, default=0, metavar="N", help="sampling steps")
     group.add_argument("--cfg", type=float, default=0.0, metavar="X", help="guidance; 1 is off")
     group.add_argument("--shift", type=float, default=0.0, metavar="X", help="shift of the noise schedule")
     group.add_argument("--scheduler", choices=("auto", *SCHEDULERS), default="auto", help="the solver")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the noise (default: 0)")
     group.add_argument("--negative", default="", metavar="TEXT", help="what to avoid")
-    group.add_argument("--tile", type=int, default=0, metavar="N", help="decode in tiles of so many pixels, for less memory")
+    group.add_argument(
+        "--tile", type=int, default=0, metavar="N", help="decode in tiles of so many pixels, for less memory"
+    )
     group = target.add_argument_group("how the tracks act")
     group.add_argument("--strength", type=float, default=1.0, metavar="X", help="0 ignores them, 1 is as trained")
-    group.add_argument("--start-percent", type=float, default=0.0, metavar="X", help="from which share of the steps on, 0 to 1")
-    group.add_argument("--end-percent", type=float, default=1.0, metavar="X", help="up to which share of the steps, 0 to 1")
+    group.add_argument(
+        "--start-percent", type=float, default=0.0, metavar="X", help="from which share of the steps on, 0 to 1"
+    )
+    group.add_argument(
+        "--end-percent", type=float, default=1.0, metavar="X", help="up to which share of the steps, 0 to 1"
+    )
     group.add_argument("--method", choices=("auto", "ati", "none"), default="auto", help="how tracks enter the model")
-    group.add_argument("--expand-points", type=int, default=1, metavar="N", choices=range(1, MOST + 1), help=f"points for each track, 1 to {MOST}; about 5 are followed best")
-    group.add_argument("--expand-radius", type=float, default=4.0, metavar="X", help="how far around it, in %% of the shorter side")
+    group.add_argument(
+        "--expand-points",
+        type=int,
+        default=1,
+        metavar="N",
+        choices=range(1, MOST + 1),
+        help=f"points for each track, 1 to {MOST}; about 5 are followed best",
+    )
+    group.add_argument(
+        "--expand-radius", type=float, default=4.0, metavar="X", help="how far around it, in %% of the shorter side"
+    )
     group.add_argument("--temperature", type=float, default=0.0, metavar="X", help="ATI: how narrowly a point acts")
     group.add_argument("--topk", type=int, default=0, metavar="N", help="ATI: how many tracks act on one place")
 
@@ -213,7 +290,18 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
     if options.device:
         os.environ["TRAJECTORY_DEVICE"] = options.device
     width, height = options.size
-    names = ("frames", "fit", "strength", "start_percent", "end_percent", "method", "expand_points", "expand_radius", "temperature", "topk")
+    names = (
+        "frames",
+        "fit",
+        "strength",
+        "start_percent",
+        "end_percent",
+        "method",
+        "expand_points",
+        "expand_radius",
+        "temperature",
+        "topk",
+    )
     encode = {"width": width, "height": height, **{name: getattr(options, name) for name in names}}
     sampling = {name: getattr(options, name) for name in ("steps", "cfg", "shift", "scheduler")}
     return Pipeline(model_files(options), encode, sampling, options.tile)
@@ -239,8 +327,8 @@ def generate(options: argparse.Namespace) -> None:
     image = read_image(options.image)
     tracks = None if options.tracks == "none" else tracks_of(options.tracks, (image.shape[2], image.shape[1]))
     made = pipeline(options)
-    frames = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
-    drawn = None if tracks is None else overlay(frames, tracks, image, options.fit)
+    frames, on_video = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
+    drawn = None if on_video is None else overlay(frames, on_video)
     tell(save(options.output, frames, drawn, made.fps))
 
 
@@ -249,10 +337,11 @@ def examples(options: argparse.Namespace) -> None:
 
     model_files(options)
     show_bars(options.quiet)
-    tell(run_examples(
-        options.list, lambda: pipeline(options), options.output, seed=options.seed, negative=options.negative,
-        fit=options.fit, overwrite=options.overwrite,
-    ))  # fmt: skip
+    made = run_examples(
+        options.list, lambda: pipeline(options), options.output,
+        seed=options.seed, negative=options.negative, overwrite=options.overwrite,
+    )  # fmt: skip
+    tell(made)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ class Example:
 
 
 def read_list(path: Path) -> list[Example]:
-    """A YAML list of entries with `image`, `text` and `track`; files are looked for beside the list, then in the current folder.
+    """A YAML list of entries with `image`, `text` and `track`; files lie beside the list or in the current folder.
 
     ValueError naming the list and the entry.
     """
@@ -56,14 +56,16 @@ def read_entry(path: Path, number: int, entry) -> Example:
         places = [path.parent / values[name], Path(values[name])]
         values[name] = next((place for place in places if place.is_file()), None)
         if values[name] is None:
-            raise ValueError(f"{path}, entry {number}: {name} '{entry[name]}' was not found beside the list or in the current folder.")
+            raise ValueError(
+                f"{path}, entry {number}: {name} '{entry[name]}' is neither beside the list nor in the current folder."
+            )
     return Example(values["image"], values["text"].strip(), values["track"])
 
 
 def run_examples(
-    path: Path, pipeline: Callable[[], Pipeline], folder: Path, *, seed: int, negative: str, fit: str, overwrite: bool
+    path: Path, pipeline: Callable[[], Pipeline], folder: Path, *, seed: int, negative: str, overwrite: bool
 ) -> list[Path]:
-    """Makes every video of the list and the drawings; videos that exist are kept unless `overwrite`. -> the files made."""
+    """Makes every video of the list and the drawings; existing videos stay unless `overwrite`. -> files made."""
     examples = read_list(path)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, folder / path.name)
@@ -77,8 +79,7 @@ def run_examples(
             log.warning("%s exists and is kept; --overwrite makes it again.", video)
             continue
         ready = ready or pipeline()
-        frames = ready.video(image, tracks, example.text, negative, seed)
+        frames, on_video = ready.video(image, tracks, example.text, negative, seed)
         made.append(write_video(video, frames, ready.fps))
-        drawn = overlay(frames, tracks, image, fit)
-        made.append(write_video(folder / "outputs_vis" / f"{number:03d}_viz.mp4", drawn, ready.fps))
+        made.append(write_video(folder / "outputs_vis" / f"{number:03d}_viz.mp4", overlay(frames, on_video), ready.fps))
     return made

@@ -48,7 +48,7 @@ def write_image(path: Path, image: Tensor) -> Path:
 
 
 def read_video(path: Path) -> tuple[Tensor, float]:
-    """A video file -> frames [frames, height, width, 3] float32 in 0..1, and frames per second. ValueError naming the file."""
+    """A video file -> [frames, height, width, 3] float32 in 0..1, and frames per second. ValueError naming the file."""
     import av
 
     if not path.is_file():
@@ -86,7 +86,7 @@ def write_video(path: Path, frames: Tensor, fps: float) -> Path:
 
 
 def enlarge(frames: Tensor, longer: int) -> Tensor:
-    """[frames, h, w, 3] scaled up by a whole number until the longer side is at least `longer` pixels, or shrunk to it."""
+    """[frames, h, w, 3] enlarged by a whole number until the longer side has at least `longer` pixels, or shrunk."""
     height, width = frames.shape[1:3]
     scale = max(height, width) / longer
     if scale > 1:

@@ -1,4 +1,4 @@
-"""`generate`: a picture and tracks become a video, an overlay of the tracks and a contact sheet, through the node classes."""
+"""`generate`: a picture and tracks become a video, an overlay and a contact sheet, through the node classes."""
 
 from __future__ import annotations
 
@@ -58,27 +58,25 @@ class Pipeline:
     def fps(self) -> float:
         return self.model.defaults["fps"]
 
-    def video(self, image: Tensor, tracks: Tracks | None, prompt: str, negative: str, seed: int) -> Tensor:
-        """[frames, height, width, 3] in 0..1 of a start image [1, height, width, 3] and tracks drawn on it."""
+    def video(
+        self, image: Tensor, tracks: Tracks | None, prompt: str, negative: str, seed: int
+    ) -> tuple[Tensor, Tracks | None]:
+        """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] and tracks drawn on it
+        become, and these tracks in pixels of the video."""
         (text,) = TrajectoryTextEncode().encode(self.text_encoder, prompt, negative)
-        motion, _ = TrajectoryEncode().encode(
+        motion, _, on_video = TrajectoryEncode().encode(
             self.model, self.vae, tracks=None if tracks is None else tracks.to_comfy(), start_image=image,
             image_encoder=self.image_encoder, **self.encode,
         )  # fmt: skip
         (latent,) = TrajectorySampler().sample(self.model, text, motion, seed=seed, **self.sampling)
         (frames,) = TrajectoryDecode().decode(self.vae, latent, self.tile)
-        return frames
+        return frames, None if on_video is None else Tracks.from_comfy(on_video)
 
 
-def overlay(frames: Tensor, tracks: Tracks, image: Tensor, fit: str) -> Tensor:
-    """The video with its tracks drawn where the model was given them: after the crop of the start image."""
-    from ..models.common.pictures import cover, fit_tracks, to_pixels
-
-    height, width = frames.shape[1:3]
-    _, box = cover(to_pixels(image), width, height, fit)
-    on_video = fit_tracks(tracks, image.shape[2], image.shape[1], width, height, box)
-    larger = enlarge(frames, OVERLAY_SIDE) if max(height, width) < OVERLAY_SIDE else frames
-    return draw_tracks(larger, on_video)
+def overlay(frames: Tensor, tracks: Tracks) -> Tensor:
+    """The video with its tracks drawn on it."""
+    larger = enlarge(frames, OVERLAY_SIDE) if max(frames.shape[1:3]) < OVERLAY_SIDE else frames
+    return draw_tracks(larger, tracks)
 
 
 def save(folder: Path, frames: Tensor, drawn: Tensor | None, fps: float) -> list[Path]:

@@ -1,7 +1,7 @@
 """Graph files, as ComfyUI's browser saves them or as its API takes them, read into plain steps. Nothing is run here.
 
-Format: the frontend's src/platform/workflow/validation/schemas/workflowSchema.ts; modes, bypass and virtual nodes act as in its
-src/utils/executionUtil.ts (graphToPrompt).
+Format: ComfyUI's frontend, src/platform/workflow/validation/schemas/workflowSchema.ts; modes, bypass and nodes that
+never run act as in its src/utils/executionUtil.ts (graphToPrompt).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step:
 
 
 def read_graph(path: Path, classes: Mapping[str, type]) -> dict[str, Step]:
-    """The steps of a graph file by id. classes: the node classes by name, whose inputs give the widgets their meaning."""
+    """The steps of a graph file by id. classes: the node classes by name; their inputs say what the widgets are."""
     try:
         graph = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -53,21 +53,29 @@ def read_graph(path: Path, classes: Mapping[str, type]) -> dict[str, Step]:
         raise GraphError(f"{path} is not a workflow: not JSON ({error}).") from error
     if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
         return UiGraph(graph, classes).steps()
-    if isinstance(graph, dict) and graph and all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+    if (
+        isinstance(graph, dict)
+        and graph
+        and all(isinstance(node, dict) and "class_type" in node for node in graph.values())
+    ):
         return {id: api_step(id, node) for id, node in graph.items()}
-    raise GraphError(f"{path} is JSON, but not a workflow: neither 'nodes' (saved) nor 'class_type' (API format) is in it.")
+    raise GraphError(
+        f"{path} is JSON, but not a workflow: neither 'nodes' (saved) nor 'class_type' (API format) is in it."
+    )
 
 
 def api_step(id: str, node: dict) -> Step:
     def value(given):
-        is_link = isinstance(given, list) and len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], int)
+        is_link = (
+            isinstance(given, list) and len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], int)
+        )
         return Link(*given) if is_link else given
 
     return Step(id, node["class_type"], {name: value(given) for name, given in node.get("inputs", {}).items()})
 
 
 class UiGraph:
-    """A graph as the browser saves it: links apart from nodes, widget values by position, nodes that only the browser knows."""
+    """A graph as the browser saves it: links apart from nodes, widget values by position, nodes that never run."""
 
     def __init__(self, graph: dict, classes: Mapping[str, type]):
         self.classes = classes
@@ -113,13 +121,13 @@ class UiGraph:
                 values.pop(0)  # the upload button
         if values:
             raise GraphError(
-                f"{node['type']} (node {id}): {len(node['widgets_values'])} widget values were saved, which is more than it "
-                f"has ({', '.join(name for name, _ in widgets(cls))}). The workflow was made with another version of the node."
+                f"{node['type']} (node {id}): {len(node['widgets_values'])} widget values saved, more than "
+                f"it has ({', '.join(name for name, _ in widgets(cls))}). It is of another version of the node."
             )
         return found
 
     def follow(self, link: Link | None):
-        """The output or value that feeds an input, through reroutes, primitives and bypassed nodes; None where nothing does."""
+        """The output or value that feeds an input, through reroutes and bypassed nodes; None where nothing does."""
         seen = set()
         while link is not None and link not in seen:
             seen.add(link)
@@ -141,7 +149,7 @@ class UiGraph:
         return self.links.get(sockets[slot].get("link")) if slot < len(sockets) else None
 
     def bypass(self, node: dict, slot: int) -> Link | None:
-        """What a bypassed node hands through: the input of the output's type at the same place, else the first of that type."""
+        """What a bypassed node hands through: the input of the output's type in the same place, else the first such."""
         sockets = node.get("inputs") or []
         wanted = node["outputs"][slot]["type"]
         order = [slot, *range(len(sockets))]
@@ -166,6 +174,6 @@ def widgets(cls: type) -> list[tuple[str, dict]]:
 
 def unknown_node(type: str, id: str) -> str:
     return (
-        f"{type} (node {id}): this node is unknown here. Only this pack's nodes and a few of ComfyUI's own are run without "
-        "ComfyUI; remove, mute or bypass it, or queue the workflow in ComfyUI."
+        f"{type} (node {id}): this node is unknown here. Only this pack's nodes and a few of ComfyUI's own run "
+        "without ComfyUI; remove, mute or bypass it, or queue the workflow in ComfyUI."
     )

@@ -34,7 +34,8 @@ def describe_tracks(path: Path) -> dict:
     low, high = position.amin((0, 1)).tolist(), position.amax((0, 1)).tolist()
     step = (position[1:] - position[:-1]).norm(dim=-1).sum(0) if tracks.frames > 1 else position.new_zeros(tracks.count)
     return {
-        "what": "tracks", "path": str(path), "bytes": path.stat().st_size, "tracks": tracks.count, "frames": tracks.frames,
+        "what": "tracks", "path": str(path), "bytes": path.stat().st_size,
+        "tracks": tracks.count, "frames": tracks.frames,
         "canvas": list(tracks.canvas) if tracks.canvas else None, "fps": tracks.fps,
         "x": [low[0], high[0]], "y": [low[1], high[1]], "longest_path": step.max().item(),
         "visible": tracks.visibility.float().mean().item(),
@@ -47,7 +48,9 @@ def in_words(found: dict) -> str:
 
 
 def tracks_in_words(found: dict) -> str:
-    canvas = "{}x{} pixels".format(*found["canvas"]) if found["canvas"] else "not in the file (the picture's size is used)"
+    canvas = (
+        "{}x{} pixels".format(*found["canvas"]) if found["canvas"] else "not in the file (the picture's size is used)"
+    )
     lines = [
         f"{found['path']}: {found['tracks']} tracks of {found['frames']} frames ({size(found['bytes'])})",
         f"  canvas        {canvas}",
@@ -60,7 +63,11 @@ def tracks_in_words(found: dict) -> str:
 
 
 def checkpoint_in_words(found: dict) -> str:
-    what = " ".join(filter(None, (found["family"], found["variant"], found["kind"]))) or found.get("seems") or "unknown model"
+    what = (
+        " ".join(filter(None, (found["family"], found["variant"], found["kind"])))
+        or found.get("seems")
+        or "unknown model"
+    )
     dtypes = ", ".join(f"{name} {share:.0%}" for name, share in found["dtypes"].items())
     lines = [
         f"{found['path']}: {what}",

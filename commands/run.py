@@ -16,7 +16,7 @@ CLASSES: Mapping[str, type] = {**CORE_NODES, **NODE_CLASS_MAPPINGS}
 def run_workflow(path: Path, settings: Mapping[str, str] = {}, tell=lambda step: None) -> list[Path | str]:
     """Runs every output node of a graph file and what it needs; gives the files and texts that they made.
 
-    settings: {'<node id or type>.<input>': value}, put in place of what the file holds. tell(step) is called before each.
+    settings: {'<node id or type>.<input>': value}, in place of what the file holds. tell(step) is called before each.
     GraphError, or the error of a node with its name in front.
     """
     steps = read_graph(path, CLASSES)
@@ -26,7 +26,9 @@ def run_workflow(path: Path, settings: Mapping[str, str] = {}, tell=lambda step:
     made: list[Path | str] = []
     outputs = [step for step in steps.values() if getattr(class_of(step), "OUTPUT_NODE", False)]
     if not outputs:
-        raise GraphError(f"{path}: the workflow has no output node (Save Video, Save Image …), so there is nothing to run.")
+        raise GraphError(
+            f"{path}: the workflow has no output node (Save Video, Save Image …), so there is nothing to run."
+        )
     for step in in_order(steps, outputs):
         tell(step)
         host.check_cancelled()
@@ -44,7 +46,9 @@ def change(steps: dict[str, Step], key: str, value: str) -> None:
     place, _, name = key.rpartition(".")
     chosen = [step for step in steps.values() if place in (step.id, step.type)]
     if not chosen:
-        raise GraphError(f"{key}: there is no node '{place}' in this workflow ({', '.join(s.name for s in steps.values())}).")
+        raise GraphError(
+            f"{key}: there is no node '{place}' in this workflow ({', '.join(s.name for s in steps.values())})."
+        )
     for step in chosen:
         inputs = inputs_of(class_of(step))
         if name not in inputs:
@@ -82,7 +86,9 @@ def in_order(steps: dict[str, Step], outputs: list[Step]) -> list[Step]:
 
 def source_of(steps: dict[str, Step], step: Step, name: str, link: Link) -> Step:
     if link.source not in steps:
-        raise GraphError(f"{step.name}: its input '{name}' comes from node {link.source}, which is not in the workflow.")
+        raise GraphError(
+            f"{step.name}: its input '{name}' comes from node {link.source}, which is not in the workflow."
+        )
     return steps[link.source]
 
 
@@ -96,7 +102,10 @@ def run_step(step: Step, results: Mapping[str, tuple], made: list) -> tuple:
         if isinstance(value, Link):
             outputs = results[value.source]
             if value.slot >= len(outputs):
-                raise GraphError(f"{step.name}: its input '{name}' wants output {value.slot} of node {value.source}, which has {len(outputs)}.")
+                raise GraphError(
+                    f"{step.name}: its input '{name}' wants output {value.slot} of node {value.source}, "
+                    f"which has {len(outputs)}."
+                )
             value = outputs[value.slot]
         given[name] = value
     for name in cls.INPUT_TYPES().get("required", {}):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..models import ModelError
 from .encode import vae_bytes
 from .host import host
-from .inputs import InputError
+from .inputs import InputError, integer, socket
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,14 @@ class TrajectoryDecode:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "vae": ("TRAJECTORY_VAE", {"tooltip": "The VAE of the model that made the latents."}),
-                "latent": ("LATENT", {"tooltip": "The latents of a video, from Trajectory Sampler."}),
-                "tile": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 4096, "step": 32,
-                     "tooltip": "Decodes in tiles of this side in pixels: less memory, a little slower. 0: whole frames, and "
-                                "tiles only if they do not fit."},
+                "vae": socket("TRAJECTORY_VAE", "The VAE of the model that made the latents."),
+                "latent": socket("LATENT", "The latents of a video, from Trajectory Sampler."),
+                "tile": integer(
+                    0, 0, 4096,
+                    "Decodes in tiles of this side in pixels: less memory, a little slower. 0: whole frames, "
+                    "and tiles only if they do not fit.", step=32,
                 ),
-            }
+            },
         }  # fmt: skip
 
     def decode(self, vae, latent: dict, tile: int = 0):
@@ -54,7 +53,9 @@ class TrajectoryDecode:
         except RuntimeError as error:
             if samples.shape[1] == vae.channels:
                 raise
-            raise InputError(f"latent: {samples.shape[1]} channels, but {vae.path.name} decodes {vae.channels}.") from error
+            raise InputError(
+                f"latent: {samples.shape[1]} channels, but {vae.path.name} decodes {vae.channels}."
+            ) from error
         frames = pixels.movedim(1, -1).flatten(0, 1)  # [batch * frames, height, width, 3]
         return ((frames / 2 + 0.5).clamp(0, 1).float().cpu(),)
 

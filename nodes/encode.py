@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..models import ModelError, TextConditioning
+from ..models.common.pictures import cover, fit_tracks, to_pixels
+from ..trajectory import Tracks
 from ..trajectory.spread import MOST, spread
 from .host import host
-from .inputs import InputError, as_tracks, check_image, naming
+from .inputs import InputError, as_tracks, check_image, choice, integer, naming, number, socket, text
 
 SIDE_STEP = 16  # pixels: every family's widths and heights are multiples of it
 
@@ -28,18 +30,18 @@ class TrajectoryTextEncode:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "text_encoder": ("TRAJECTORY_TEXT_ENCODER", {"tooltip": "From Trajectory Text Encoder Loader."}),
-                "positive": (
-                    "STRING",
-                    {"default": "", "multiline": True, "dynamicPrompts": True,
-                     "tooltip": "What the video shows and how things move. Describe the motion too: it helps the tracks."},
+                "text_encoder": socket("TRAJECTORY_TEXT_ENCODER", "From Trajectory Text Encoder Loader."),
+                "positive": text(
+                    "",
+                    "What the video shows and how things move. Describe the motion too: it helps the tracks.",
+                    multiline=True, dynamicPrompts=True,
                 ),
-                "negative": (
-                    "STRING",
-                    {"default": "", "multiline": True, "dynamicPrompts": True,
-                     "tooltip": "What to avoid. Used where the sampler's cfg is not 1; may stay empty."},
+                "negative": text(
+                    "",
+                    "What to avoid. Used where the sampler's cfg is not 1; may stay empty.",
+                    multiline=True, dynamicPrompts=True,
                 ),
-            }
+            },
         }  # fmt: skip
 
     def encode(self, text_encoder, positive: str, negative: str = ""):
@@ -55,8 +57,8 @@ class TrajectoryTextEncode:
 class TrajectoryTextFromConditioning:
     CATEGORY = "Trajectory/conditioning"
     DESCRIPTION = (
-        "Takes prompts that ComfyUI's own nodes have encoded (CLIP Loader of type wan, then CLIP Text Encode), so that a text "
-        "encoder already in use is not loaded twice."
+        "Takes prompts that ComfyUI's own nodes have encoded (CLIP Loader of type wan, then CLIP Text Encode), so "
+        "that a text encoder already in use is not loaded twice."
     )
     RETURN_TYPES = ("TRAJECTORY_TEXT",)
     RETURN_NAMES = ("text",)
@@ -66,11 +68,13 @@ class TrajectoryTextFromConditioning:
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {
-            "required": {"positive": ("CONDITIONING", {"tooltip": "The encoded prompt."})},
-            "optional": {
-                "negative": ("CONDITIONING", {"tooltip": "The encoded negative prompt; not needed where cfg is 1."})
+            "required": {
+                "positive": socket("CONDITIONING", "The encoded prompt."),
             },
-        }
+            "optional": {
+                "negative": socket("CONDITIONING", "The encoded negative prompt; not needed where cfg is 1."),
+            },
+        }  # fmt: skip
 
     def convert(self, positive, negative=None):
         tokens = tokens_of(positive, "positive")
@@ -85,7 +89,9 @@ def tokens_of(conditioning, node_input: str) -> Tensor:
     except (TypeError, IndexError, AttributeError) as error:
         raise InputError(f"{node_input}: this is no CONDITIONING ({type(conditioning).__name__}).") from error
     if count != 1:
-        raise InputError(f"{node_input}: {count} conditionings are combined here; video models take one prompt. Use one.")
+        raise InputError(
+            f"{node_input}: {count} conditionings are combined here; video models take one prompt. Use one."
+        )
     if len(shape) != 3 or shape[0] != 1:
         raise InputError(f"{node_input}: the conditioning is {list(shape)}; [1, tokens, dim] is needed.")
     return tokens[0].float().cpu()
@@ -94,94 +100,89 @@ def tokens_of(conditioning, node_input: str) -> Tensor:
 class TrajectoryEncode:
     CATEGORY = "Trajectory/conditioning"
     DESCRIPTION = (
-        "Puts the tracks and the start image into the form that the model was trained to follow. The second output shows "
-        "what the model is given."
+        "Puts the tracks and the start image into the form that the model was trained to follow. The second output "
+        "shows what the model is given."
     )
-    RETURN_TYPES = ("TRAJECTORY_MOTION", "IMAGE")
-    RETURN_NAMES = ("motion", "shown")
+    RETURN_TYPES = ("TRAJECTORY_MOTION", "IMAGE", "TRACKS")
+    RETURN_NAMES = ("motion", "shown", "tracks")
     OUTPUT_TOOLTIPS = (
         "The motion, for Trajectory Sampler.",
         "What the model is shown: a picture for each latent frame, light where the tracks carry the start image.",
+        "The tracks in pixels and frames of the video, for Trajectory Preview and Trajectory Score on it.",
     )
     FUNCTION = "encode"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        size = {"min": 0, "max": 8192, "step": SIDE_STEP}
-        share = {"min": 0.0, "max": 1.0, "step": 0.01}
         return {
             "required": {
-                "model": ("TRAJECTORY_MODEL", {"tooltip": "From Trajectory Model Loader."}),
-                "vae": ("TRAJECTORY_VAE", {"tooltip": "From Trajectory VAE Loader; of the same system as the model."}),
-                "width": (
-                    "INT",
-                    {"default": 0, **size, "tooltip": "Width of the video in pixels. 0: as suits the model and the start image."},
+                "model": socket("TRAJECTORY_MODEL", "From Trajectory Model Loader."),
+                "vae": socket("TRAJECTORY_VAE", "From Trajectory VAE Loader; of the same system as the model."),
+                "width": integer(
+                    0, 0, 8192,
+                    "Width of the video in pixels. 0: as suits the model and the start image.", step=SIDE_STEP,
                 ),
-                "height": (
-                    "INT",
-                    {"default": 0, **size, "tooltip": "Height of the video in pixels. 0: as suits the model and the start image."},
+                "height": integer(
+                    0, 0, 8192,
+                    "Height of the video in pixels. 0: as suits the model and the start image.", step=SIDE_STEP,
                 ),
-                "frames": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 1025, "tooltip": "Frames of the video, 4n + 1. 0: as many as the model was made for."},
-                ),
-                "fit": (
+                "frames": integer(0, 0, 1025, "Frames of the video, 4n + 1. 0: as many as the model was made for."),
+                "fit": choice(
                     ["crop", "stretch"],
-                    {"tooltip": "Where the start image has other proportions than the video. crop: its middle is used, tracks follow. "
-                                "stretch: all of it, distorted, as ATI's own script does."},
+                    "Where the start image has other proportions than the video. crop: its middle is used, "
+                    "tracks follow. stretch: all of it, distorted, as ATI's own script does.",
                 ),
-                "strength": (
-                    "FLOAT",
-                    {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05,
-                     "tooltip": "How strongly the tracks act. 1 is as trained, 0 ignores them."},
+                "strength": number(
+                    1.0, 0.0, 2.0, 0.05,
+                    "How strongly the tracks act. 1 is as trained, 0 ignores them.",
                 ),
-                "start_percent": (
-                    "FLOAT",
-                    {"default": 0.0, **share, "tooltip": "From which share of the sampling steps on the tracks act. 0: from the first."},
+                "start_percent": number(
+                    0.0, 0.0, 1.0, 0.01,
+                    "From which share of the sampling steps on the tracks act. 0: from the first.",
                 ),
-                "end_percent": (
-                    "FLOAT",
-                    {"default": 1.0, **share, "tooltip": "Up to which share of the sampling steps the tracks act. 1: to the last."},
+                "end_percent": number(
+                    1.0, 0.0, 1.0, 0.01,
+                    "Up to which share of the sampling steps the tracks act. 1: to the last.",
                 ),
-                "method": (
+                "method": choice(
                     ["auto", "ati", "none"],
-                    {"tooltip": "How tracks enter the model. auto: ati, if the file says or is named so. none: plain "
-                                "image-to-video, the tracks are not used."},
+                    "How tracks enter the model. auto: ati, if the file says or is named so. none: plain "
+                    "image-to-video, the tracks are not used.",
                 ),
-                "expand_points": (
-                    "INT",
-                    {"default": 1, "min": 1, "max": MOST,
-                     "tooltip": "Turns each track into this many nearby ones that move along with it: one drawn point is little "
-                                "guidance, about five are followed more closely. 1: as drawn."},
+                "expand_points": integer(
+                    1, 1, MOST,
+                    "Turns each track into this many nearby ones that move along with it: one drawn point is "
+                    "little guidance, about five are followed more closely. 1: as drawn.",
                 ),
-                "expand_radius": (
-                    "FLOAT",
-                    {"default": 4.0, "min": 0.1, "max": 50.0, "step": 0.1,
-                     "tooltip": "How far from the drawn track the added ones lie, in percent of the shorter side. They should "
-                                "still lie on the thing that moves."},
+                "expand_radius": number(
+                    4.0, 0.1, 50.0, 0.1,
+                    "How far from the drawn track the added ones lie, in percent of the shorter side. They "
+                    "should still lie on the thing that moves.",
                 ),
             },
             "optional": {
-                "tracks": ("TRACKS", {"tooltip": "The trajectories to follow. Any number of frames: they are fitted to the clip."}),
-                "start_image": ("IMAGE", {"tooltip": "The first frame of the video. Image-to-video models need it."}),
-                "image_encoder": (
+                "tracks": socket(
+                    "TRACKS",
+                    "The trajectories to follow. Any number of frames: they are fitted to the clip.",
+                ),
+                "start_image": socket("IMAGE", "The first frame of the video. Image-to-video models need it."),
+                "image_encoder": socket(
                     "CLIP_VISION",
-                    {"tooltip": "CLIP vision ViT-H, from Trajectory Image Encoder Loader or Load CLIP Vision. ATI and Wan 2.1 "
-                                "image-to-video were trained with it."},
+                    "CLIP vision ViT-H, from Trajectory Image Encoder Loader or Load CLIP Vision. ATI and Wan "
+                    "2.1 image-to-video were trained with it.",
                 ),
-                "clip_vision_output": (
+                "clip_vision_output": socket(
                     "CLIP_VISION_OUTPUT",
-                    {"tooltip": "From ComfyUI's CLIP Vision Encode (crop: none), instead of an image encoder."},
+                    "From ComfyUI's CLIP Vision Encode (crop: none), instead of an image encoder.",
                 ),
-                "temperature": (
-                    "FLOAT",
-                    {"default": 0.0, "min": 0.0, "max": 10000.0, "step": 1.0,
-                     "tooltip": "ATI: how narrowly a point acts. Higher is narrower. 0: as the model was trained (220 for ATI 14B)."},
+                "temperature": number(
+                    0.0, 0.0, 10000.0, 1.0,
+                    "ATI: how narrowly a point acts. Higher is narrower. 0: as the model was trained (220 for "
+                    "ATI 14B).",
                 ),
-                "topk": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 64,
-                     "tooltip": "ATI: how many tracks may act on one place. 0: as the model was trained (2 for ATI 14B)."},
+                "topk": integer(
+                    0, 0, 64,
+                    "ATI: how many tracks may act on one place. 0: as the model was trained (2 for ATI 14B).",
                 ),
             },
         }  # fmt: skip
@@ -197,8 +198,11 @@ class TrajectoryEncode:
         frames = frames or model.defaults["frames"]
         with naming("width, height, frames"):
             model.check_size(width, height, frames)
+        on_video = None
         if tracks is not None:
             tracks = as_tracks(tracks, "tracks")
+            with naming("tracks"):
+                on_video = tracks_on_video(tracks, image, width, height, fit).resample(frames).to_comfy()
             with naming("expand_points, expand_radius"):
                 side = min(tracks.canvas or (width, height))
                 tracks = spread(tracks, expand_points, side * expand_radius / 100)
@@ -215,7 +219,15 @@ class TrajectoryEncode:
         shown = motion.shown
         if shown is None:
             shown = torch.zeros(1, height, width, 3) if image is None else image
-        return motion, shown.float().cpu()
+        return motion, shown.float().cpu(), on_video
+
+
+def tracks_on_video(tracks: Tracks, image: Tensor | None, width: int, height: int, fit: str) -> Tracks:
+    """The tracks in pixels of the video, after the crop of the start image [1, h, w, 3] that they were drawn on."""
+    if image is None:
+        return tracks.resize(width, height, source=(width, height))
+    _, box = cover(to_pixels(image), width, height, fit)
+    return fit_tracks(tracks, image.shape[2], image.shape[1], width, height, box)
 
 
 def image_tokens(image: Tensor | None, image_encoder, output) -> Tensor | None:
@@ -251,5 +263,5 @@ def video_size(defaults: dict, image: Tensor | None, width: int, height: int) ->
 
 
 def vae_bytes(width: int, height: int, vae) -> int:
-    """About what encoding or decoding of a few frames at once needs: comfy/sd.py:VAE counts 7000 values a pixel and pass."""
+    """About what the VAE needs for a few frames at once: comfy/sd.py:VAE counts 7000 values a pixel and pass."""
     return 7000 * width * height * vae.dtype.itemsize

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .inputs import as_tracks, check_image, naming
+from ..trajectory.score import draw_score, score
+from .inputs import as_tracks, check_image, naming, socket
 
 
 class TrajectoryScore:
     CATEGORY = "Trajectory/evaluation"
     DESCRIPTION = (
-        "Measures how closely a video follows tracks: its points are followed optically from the tracks' first positions, and "
-        "the distance to the tracks is measured."
+        "Measures how closely a video follows tracks: its points are followed optically from the tracks' first "
+        "positions, and the distance to the tracks is measured."
     )
     RETURN_TYPES = ("STRING", "IMAGE", "FLOAT", "FLOAT")
     RETURN_NAMES = ("report", "comparison", "error_pixels", "error_percent")
@@ -27,15 +28,14 @@ class TrajectoryScore:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "video": ("IMAGE", {"tooltip": "The frames of the video to measure."}),
-                "tracks": ("TRACKS", {"tooltip": "The tracks that it should follow."}),
-            }
-        }
+                "video": socket("IMAGE", "The frames of the video to measure."),
+                "tracks": socket("TRACKS", "The tracks that it should follow."),
+            },
+        }  # fmt: skip
 
     def score(self, video: Tensor, tracks):
-        from ..trajectory.score import score
-
         video = check_image(video, "video")
         tracks = as_tracks(tracks, "tracks")
         with naming("video, tracks"):
-            return score(video, tracks)
+            result = score(video, tracks)
+            return result.report(), draw_score(video, result), result.error, result.error_percent

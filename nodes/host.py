@@ -67,7 +67,9 @@ class Host:
 
     def input_files(self, endings: tuple[str, ...]) -> list[str]:
         """Files of the input folder with one of these endings (lower case, with the dot), and the pack's examples."""
-        found = (file for file in self.input_folder().glob("*") if file.is_file()) if self.input_folder().is_dir() else ()
+        found = (
+            (file for file in self.input_folder().glob("*") if file.is_file()) if self.input_folder().is_dir() else ()
+        )
         return sorted(file.name for file in found if file.suffix.lower() in endings) + example_files(endings)
 
     def input_path(self, name: str, node_input: str) -> Path:
@@ -79,7 +81,8 @@ class Host:
             path = self._input_path(name)
         if not path.is_file():
             raise InputError(
-                f"{node_input}: there is no file '{name}' in {self.input_folder()}. Put it there, or choose another file."
+                f"{node_input}: there is no file '{name}' in {self.input_folder()}. "
+                "Put it there, or choose another file."
             )
         return path
 
@@ -134,18 +137,27 @@ class PlainHost(Host):
         taken = [file.name[len(name) + 1 :].split("_")[0] for file in folder.glob(f"{name}_*")]
         return folder, name, max((int(number) for number in taken if number.isdigit()), default=0) + 1
 
+    def make_room(self, weights_bytes: int, kind: str) -> None:
+        """Called before a model of that size is loaded onto the device."""
+        self.clear_device(keep=None)
+
     def manage(self, model, kind: str):
+        """Called with a model that was just loaded onto its device."""
+        self._loaded = [weakref.ref(model)]
         return model
 
-    def ready(self, model, working_bytes: int = 0) -> None:
-        """Moves the model to its device, and others back to the CPU where they would share a GPU's memory with it."""
-        device = self.device()
+    def clear_device(self, keep) -> None:
+        """Moves models to the CPU where they would share a GPU's memory with `keep`."""
         for reference in self._loaded:
             other = reference()
-            if other is not None and other is not model and device.type != "cpu":
+            if other is not None and other is not keep and self.device().type != "cpu":
                 other.to("cpu")
+
+    def ready(self, model, working_bytes: int = 0) -> None:
+        """Moves the model to its device, and others off it."""
+        self.clear_device(keep=model)
         self._loaded = [weakref.ref(model)]
-        model.to(device)
+        model.to(self.device())
 
     def free(self) -> None:
         if torch.cuda.is_available():
@@ -211,12 +223,19 @@ class ComfyHost(Host):
         folder, name, counter, _, _ = self.folders.get_save_image_path(prefix, self.folders.get_output_directory())
         return Path(folder), name, counter
 
+    def make_room(self, weights_bytes: int, kind: str) -> None:
+        self.management.free_memory(weights_bytes * 1.1 + self.management.minimum_inference_memory(), self.device(kind))
+
     def manage(self, model, kind: str):
-        """Puts the model's module under ComfyUI's memory manager; it is moved to its device as a whole when needed."""
+        """Puts a model that was just loaded onto its device under ComfyUI's memory manager."""
         # In a container of its own, because ComfyUI sets attributes that a transformers module has as properties.
-        model.host_patcher = self.patcher.ModelPatcher(
-            torch.nn.ModuleList([model.module]), load_device=self.device(kind), offload_device=self._offload_device(kind)
-        )
+        container = torch.nn.ModuleList([model.module])
+        patcher = self.patcher.ModelPatcher(container, self.device(kind), self._offload_device(kind))
+        # It is already there: what ModelPatcher.load would have noted.
+        container.device, container.model_loaded_weight_memory = patcher.load_device, patcher.model_size()
+        container.current_weight_patches_uuid = patcher.patches_uuid
+        model.host_patcher = patcher
+        self.management.load_models_gpu([patcher], force_full_load=True)
         return model
 
     def ready(self, model, working_bytes: int = 0) -> None:
@@ -239,7 +258,7 @@ class ComfyHost(Host):
 
 
 class Progress:
-    """A bar of `total` steps. `update(done, picture)`: steps done so far and perhaps a preview [height, width, 3] in 0..1."""
+    """A bar of `total` steps. `update(done, picture)`: steps done, and perhaps a preview [height, width, 3] in 0..1."""
 
     def __init__(self, total: int, bar) -> None:
         self.total, self.bar, self.done = total, bar, 0

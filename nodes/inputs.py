@@ -1,4 +1,4 @@
-"""What the nodes' inputs have in common: how a fault names its input, and how pictures and tracks are checked.
+"""What the nodes' inputs have in common: how they are declared, how a fault names its input, how values are checked.
 
 It knows neither ComfyUI nor a model.
 """
@@ -11,6 +11,28 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from ..trajectory import Tracks
+
+
+def socket(kind: str, tooltip: str) -> tuple:
+    """An input that is connected. kind: its type, such as IMAGE."""
+    return kind, {"tooltip": tooltip}
+
+
+def choice(names: list[str], tooltip: str, **options) -> tuple:
+    """One of `names`; a fresh node has the first."""
+    return names, {"tooltip": tooltip, **options}
+
+
+def integer(default: int, low: int, high: int, tooltip: str, step: int = 1, **options) -> tuple:
+    return "INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip, **options}
+
+
+def number(default: float, low: float, high: float, step: float, tooltip: str) -> tuple:
+    return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
+
+
+def text(default: str, tooltip: str, **options) -> tuple:
+    return "STRING", {"default": default, "tooltip": tooltip, **options}
 
 
 class InputError(ValueError):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
+from ..models import info, load_image_encoder, load_model, load_text_encoder, load_vae
 from .host import EXAMPLE, EXAMPLES, example_files, host
-from .inputs import InputError, naming
+from .inputs import InputError, choice, naming
 
 DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
 
 
-def file_input(kind: str, what: str, folder: str) -> tuple:
-    tooltip = f"The file of the {what}, from models/{folder}. 'embedded/…' are the small files that come with this pack."
-    return host.model_files(kind), {"tooltip": tooltip}
+def file_input(kind: str, what: str) -> tuple:
+    tooltip = f"The file of the {what}, from models/{kind}. 'embedded/…' are the small files that come with this pack."
+    return choice(host.model_files(kind), tooltip)
 
 
 def dtype_input(names: list[str], more: str) -> tuple:
-    return names, {"default": "auto", "tooltip": DTYPE_TOOLTIP + more}
+    return choice(names, DTYPE_TOOLTIP + more)
 
 
 def validate_file(kind: str, name: str, node_input: str):
@@ -33,13 +33,15 @@ def validate_file(kind: str, name: str, node_input: str):
 def load(loader, kind: str, name: str, node_input: str, weight_dtype: str):
     path = host.model_path(kind, name, node_input)
     with naming(node_input):
+        host.make_room(info(path)["bytes"], kind)
         return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind)), kind)
 
 
 class TrajectoryModelLoader:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "Loads a video model that follows tracks (ATI and Wan 2.1). Which system, variant and size it is, is read from the "
+        "Loads a video model that follows tracks (ATI and Wan 2.1). Which system, variant and size it is, is read "
+        "from the "
         "file itself."
     )
     RETURN_TYPES = ("TRAJECTORY_MODEL",)
@@ -52,7 +54,7 @@ class TrajectoryModelLoader:
         dtypes = ["auto", "fp32", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2"]
         return {
             "required": {
-                "model_name": file_input("diffusion_models", "video model", "diffusion_models"),
+                "model_name": file_input("diffusion_models", "video model"),
                 "weight_dtype": dtype_input(dtypes, "fp8 halves the memory of a bf16 file at a small loss."),
             }
         }
@@ -67,7 +69,9 @@ class TrajectoryModelLoader:
 
 class TrajectoryVAELoader:
     CATEGORY = "Trajectory/loaders"
-    DESCRIPTION = "Loads the VAE that belongs to the video model: it turns pictures into latents and latents into frames."
+    DESCRIPTION = (
+        "Loads the VAE that belongs to the video model: it turns pictures into latents and latents into frames."
+    )
     RETURN_TYPES = ("TRAJECTORY_VAE",)
     RETURN_NAMES = ("vae",)
     OUTPUT_TOOLTIPS = ("The VAE, for Trajectory Encode and Trajectory Decode.",)
@@ -77,7 +81,7 @@ class TrajectoryVAELoader:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "vae_name": file_input("vae", "VAE", "vae"),
+                "vae_name": file_input("vae", "VAE"),
                 "weight_dtype": dtype_input(["auto", "fp32", "bf16", "fp16"], "bf16 needs half the memory of fp32."),
             }
         }
@@ -93,7 +97,8 @@ class TrajectoryVAELoader:
 class TrajectoryTextEncoderLoader:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "Loads the text encoder that belongs to the video model (umT5-xxl for ATI and Wan 2.1). If you already use ComfyUI's "
+        "Loads the text encoder that belongs to the video model (umT5-xxl for ATI and Wan 2.1). If you already use "
+        "ComfyUI's "
         "own text encoder, connect its CONDITIONING to Trajectory Text From Conditioning instead."
     )
     RETURN_TYPES = ("TRAJECTORY_TEXT_ENCODER",)
@@ -106,7 +111,7 @@ class TrajectoryTextEncoderLoader:
         dtypes = ["auto", "fp32", "bf16", "fp16", "fp8_e4m3fn"]
         return {
             "required": {
-                "text_encoder_name": file_input("text_encoders", "text encoder", "text_encoders"),
+                "text_encoder_name": file_input("text_encoders", "text encoder"),
                 "weight_dtype": dtype_input(dtypes, "fp8 halves the memory of a bf16 file at a small loss."),
             }
         }
@@ -162,7 +167,7 @@ class TrajectoryImageEncoderLoader:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "image_encoder_name": file_input("clip_vision", "image encoder", "clip_vision"),
+                "image_encoder_name": file_input("clip_vision", "image encoder"),
                 "weight_dtype": dtype_input(["auto", "fp32", "bf16", "fp16"], "fp16 is what is usually stored."),
             }
         }
@@ -182,7 +187,8 @@ PICTURES = (".jpg", ".png")
 class TrajectoryExampleImage:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "A photograph that comes with this pack, so that a first workflow runs as it is. Put Load Image in its place for your "
+        "A photograph that comes with this pack, so that a first workflow runs as it is. Put Load Image in its "
+        "place for your "
         "own picture."
     )
     RETURN_TYPES = ("IMAGE",)
@@ -193,7 +199,7 @@ class TrajectoryExampleImage:
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         names = [name.removeprefix(EXAMPLE) for name in example_files(PICTURES)]
-        return {"required": {"name": (names, {"tooltip": "Which photograph."})}}
+        return {"required": {"name": choice(names, "Which photograph.")}}
 
     def load(self, name: str):
         import numpy as np

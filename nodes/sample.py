@@ -6,14 +6,14 @@ from torch import Tensor
 
 from ..models import SCHEDULERS, ModelError, sample
 from .host import host
-from .inputs import InputError
+from .inputs import InputError, choice, integer, number, socket
 
 
 class TrajectorySampler:
     CATEGORY = "Trajectory/sampling"
     DESCRIPTION = (
-        "Makes the video, as latents. Where a number is 0, what suits the model is used, so that the model can be swapped "
-        "without touching this node."
+        "Makes the video, as latents. Where a number is 0, what suits the model is used, so that the model can be "
+        "swapped without touching this node."
     )
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
@@ -24,42 +24,40 @@ class TrajectorySampler:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "model": ("TRAJECTORY_MODEL", {"tooltip": "The model that the motion was encoded for."}),
-                "text": ("TRAJECTORY_TEXT", {"tooltip": "The encoded prompts."}),
-                "motion": ("TRAJECTORY_MOTION", {"tooltip": "From Trajectory Encode."}),
-                "steps": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 1000,
-                     "tooltip": "Sampling steps: more are slower and cleaner. 0: as suits the model (40 for ATI 14B)."},
+                "model": socket("TRAJECTORY_MODEL", "The model that the motion was encoded for."),
+                "text": socket("TRAJECTORY_TEXT", "The encoded prompts."),
+                "motion": socket("TRAJECTORY_MOTION", "From Trajectory Encode."),
+                "steps": integer(
+                    0, 0, 1000,
+                    "Sampling steps: more are slower and cleaner. 0: as suits the model (40 for ATI 14B).",
                 ),
-                "cfg": (
-                    "FLOAT",
-                    {"default": 0.0, "min": 0.0, "max": 30.0, "step": 0.1,
-                     "tooltip": "Guidance: how closely the prompt is followed. 1 leaves the negative prompt out and is twice as "
-                                "fast. 0: as suits the model (5 for ATI 14B)."},
+                "cfg": number(
+                    0.0, 0.0, 30.0, 0.1,
+                    "Guidance: how closely the prompt is followed. 1 leaves the negative prompt out and is "
+                    "twice as fast. 0: as suits the model (5 for ATI 14B).",
                 ),
-                "shift": (
-                    "FLOAT",
-                    {"default": 0.0, "min": 0.0, "max": 100.0, "step": 0.1,
-                     "tooltip": "Of the noise schedule: higher spends more steps on the large motion. 0: as suits the model."},
+                "shift": number(
+                    0.0, 0.0, 100.0, 0.1,
+                    "Of the noise schedule: higher spends more steps on the large motion. 0: as suits the "
+                    "model.",
                 ),
-                "scheduler": (
+                "scheduler": choice(
                     ["auto", *SCHEDULERS],
-                    {"tooltip": "The solver. auto: as suits the model (unipc for ATI and Wan)."},
+                    "The solver. auto: as suits the model (unipc for ATI and Wan).",
                 ),
-                "seed": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True,
-                     "tooltip": "Chooses the noise. The same seed gives the same video on every device."},
+                "seed": integer(
+                    0, 0, 2**64 - 1,
+                    "Chooses the noise. The same seed gives the same video on every device.",
+                    control_after_generate=True,
                 ),
-                "denoise": (
-                    "FLOAT",
-                    {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01,
-                     "tooltip": "Below 1 the connected latent is kept in part: the lower, the more of it. 1 starts from noise."},
+                "denoise": number(
+                    1.0, 0.01, 1.0, 0.01,
+                    "Below 1 the connected latent is kept in part: the lower, the more of it. 1 starts from "
+                    "noise.",
                 ),
             },
             "optional": {
-                "latent": ("LATENT", {"tooltip": "A video to start from, where denoise is below 1. Of the motion's size."}),
+                "latent": socket("LATENT", "A video to start from, where denoise is below 1. Of the motion's size."),
             },
         }  # fmt: skip
 

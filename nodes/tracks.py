@@ -1,4 +1,4 @@
-"""The nodes that make, read, edit, save and draw tracks. The geometry is in `trajectory`; nothing here knows a model."""
+"""The nodes that make, read, edit, save and draw tracks. The geometry is in `trajectory`; no model is known here."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ from ..trajectory import parse_coordinates, read_tracks, write_tracks
 from ..trajectory.camera import camera, grid
 from ..trajectory.draw import draw_tracks
 from .host import host
-from .inputs import InputError, as_tracks, canvas_of, check_image, naming
+from .inputs import (
+    InputError,
+    as_tracks,
+    canvas_of,
+    check_image,
+    choice,
+    integer,
+    naming,
+    number,
+    socket,
+    text,
+)
 
 TRACK_ENDINGS = (".json", ".pth", ".pt", ".npz", ".npy", ".txt")
 TRACKS_TOOLTIP = "Trajectories: of this pack, or of ComfyUI's own track nodes."
-CANVAS = {"min": 0, "max": 65536}
 
 
 def canvas_input(side: str) -> tuple:
-    tooltip = (
-        f"{side} in pixels of what the tracks were drawn on. 0: as the file or the connected image says, else the size of "
-        "the video."
-    )
-    return "INT", {"default": 0, **CANVAS, "tooltip": tooltip}
+    tooltip = f"{side} in pixels of what the tracks were drawn on. 0: as the file or the image says, else as the video."
+    return integer(0, 0, 65536, tooltip)
 
 
 class TrajectoryFromCoordinates:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Reads tracks from coordinates as JSON text: one or many lists of points, as KJNodes' Spline Editor and ComfyUI's "
-        "own track nodes give them."
+        "Reads tracks from coordinates as JSON text: one or many lists of points, as KJNodes' Spline Editor and "
+        "ComfyUI's own track nodes give them."
     )
     RETURN_TYPES = ("TRACKS",)
     RETURN_NAMES = ("tracks",)
@@ -41,16 +48,18 @@ class TrajectoryFromCoordinates:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "coordinates": (
-                    "STRING",
-                    {"default": '[{"x": 100, "y": 200}, {"x": 300, "y": 120}]', "multiline": True,
-                     "tooltip": "The points of a track, [{\"x\": 1, \"y\": 2}, …], or a list of such lists. Any number of points: "
-                                "they are spread evenly over the clip. Places outside the picture are valid."},
+                "coordinates": text(
+                    '[{"x": 100, "y": 200}, {"x": 300, "y": 120}]',
+                    "The points of a track, [{\"x\": 1, \"y\": 2}, …], or a list of such lists. Any number of "
+                    "points: they are spread evenly over the clip. Places outside the picture are valid.",
+                    multiline=True,
                 ),
                 "canvas_width": canvas_input("Width"),
                 "canvas_height": canvas_input("Height"),
             },
-            "optional": {"image": ("IMAGE", {"tooltip": "The picture that the tracks were drawn on: its size is used."})},
+            "optional": {
+                "image": socket("IMAGE", "The picture that the tracks were drawn on: its size is used."),
+            },
         }  # fmt: skip
 
     def read(self, coordinates: str, canvas_width: int = 0, canvas_height: int = 0, image: Tensor | None = None):
@@ -62,8 +71,8 @@ class TrajectoryFromCoordinates:
 class TrajectoryLoadTracks:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Reads a track file from ComfyUI's input folder: ATI's .pth, CoTracker's .npz, .npy pairs, coordinates or this "
-        "pack's .json. What it is, is read from the file itself."
+        "Reads a track file from ComfyUI's input folder: ATI's .pth, CoTracker's .npz, .npy pairs, coordinates or "
+        "this pack's .json. What it is, is read from the file itself."
     )
     RETURN_TYPES = ("TRACKS",)
     RETURN_NAMES = ("tracks",)
@@ -72,17 +81,19 @@ class TrajectoryLoadTracks:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        tooltip = "A track file in ComfyUI's input folder. 'example/…' come with this pack."
         return {
             "required": {
-                "file": (host.input_files(TRACK_ENDINGS), {"tooltip": tooltip}),
+                "file": choice(
+                    host.input_files(TRACK_ENDINGS),
+                    "A track file in ComfyUI's input folder. 'example/…' come with this pack.",
+                ),
                 "canvas_width": canvas_input("Width"),
                 "canvas_height": canvas_input("Height"),
             },
             "optional": {
-                "image": ("IMAGE", {"tooltip": "The picture that the tracks were drawn on: ATI's files need its size."})
+                "image": socket("IMAGE", "The picture that the tracks were drawn on: ATI's files need its size."),
             },
-        }
+        }  # fmt: skip
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str):
@@ -106,7 +117,9 @@ class TrajectoryLoadTracks:
 
 class TrajectorySaveTracks:
     CATEGORY = "Trajectory/tracks"
-    DESCRIPTION = "Saves tracks to a file in ComfyUI's output folder, for this pack, ATI, or tools that read NumPy files."
+    DESCRIPTION = (
+        "Saves tracks to a file in ComfyUI's output folder, for this pack, ATI, or tools that read NumPy files."
+    )
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
     OUTPUT_TOOLTIPS = ("Where the file is.",)
@@ -117,16 +130,17 @@ class TrajectorySaveTracks:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks": ("TRACKS", {"tooltip": TRACKS_TOOLTIP}),
-                "filename_prefix": (
-                    "STRING",
-                    {"default": "tracks/trajectory", "tooltip": "Beginning of the file's name in the output folder; a number follows."},
+                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "filename_prefix": text(
+                    "tracks/trajectory",
+                    "Beginning of the file's name in the output folder; a number follows.",
                 ),
-                "format": (
+                "format": choice(
                     ["json", "pth", "npz", "npy"],
-                    {"tooltip": "json: everything, exactly. pth: ATI's own, 121 frames and no canvas. npz: as CoTracker. npy: as Wan-Move."},
+                    "json: everything, exactly. pth: ATI's own, 121 frames and no canvas. npz: as CoTracker. "
+                    "npy: as Wan-Move.",
                 ),
-            }
+            },
         }  # fmt: skip
 
     def save(self, tracks, filename_prefix: str = "tracks/trajectory", format: str = "json"):
@@ -139,8 +153,8 @@ class TrajectorySaveTracks:
 class TrajectoryMerge:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Joins tracks, so that all act in one clip. Shorter ones are stretched to the longest; all are brought onto the "
-        "first canvas."
+        "Joins tracks, so that all act in one clip. Shorter ones are stretched to the longest; all are brought "
+        "onto the first canvas."
     )
     RETURN_TYPES = ("TRACKS",)
     RETURN_NAMES = ("tracks",)
@@ -151,14 +165,17 @@ class TrajectoryMerge:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks_1": ("TRACKS", {"tooltip": TRACKS_TOOLTIP + " Its canvas is used for all."}),
-                "tracks_2": ("TRACKS", {"tooltip": TRACKS_TOOLTIP}),
+                "tracks_1": socket(
+                    "TRACKS",
+                    "Trajectories: of this pack, or of ComfyUI's own track nodes. Its canvas is used for all.",
+                ),
+                "tracks_2": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
             },
             "optional": {
-                "tracks_3": ("TRACKS", {"tooltip": TRACKS_TOOLTIP}),
-                "tracks_4": ("TRACKS", {"tooltip": TRACKS_TOOLTIP}),
+                "tracks_3": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "tracks_4": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
             },
-        }
+        }  # fmt: skip
 
     def merge(self, tracks_1, tracks_2, tracks_3=None, tracks_4=None):
         given = {"tracks_1": tracks_1, "tracks_2": tracks_2, "tracks_3": tracks_3, "tracks_4": tracks_4}
@@ -177,43 +194,29 @@ class TrajectoryTransform:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        shift = {"default": 0.0, "min": -65536.0, "max": 65536.0, "step": 1.0}
         return {
             "required": {
-                "tracks": ("TRACKS", {"tooltip": TRACKS_TOOLTIP}),
-                "move_x": ("FLOAT", {**shift, "tooltip": "Pixels of the canvas to the right (left where negative)."}),
-                "move_y": ("FLOAT", {**shift, "tooltip": "Pixels of the canvas down (up where negative)."}),
-                "scale": (
-                    "FLOAT",
-                    {"default": 1.0, "min": 0.01, "max": 100.0, "step": 0.01, "tooltip": "Larger or smaller, from the middle of the canvas."},
+                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "move_x": number(
+                    0.0, -65536.0, 65536.0, 1.0,
+                    "Pixels of the canvas to the right (left where negative).",
                 ),
-                "rotate": (
-                    "FLOAT",
-                    {"default": 0.0, "min": -360.0, "max": 360.0, "step": 1.0, "tooltip": "Degrees clockwise round the middle of the canvas."},
+                "move_y": number(0.0, -65536.0, 65536.0, 1.0, "Pixels of the canvas down (up where negative)."),
+                "scale": number(1.0, 0.01, 100.0, 0.01, "Larger or smaller, from the middle of the canvas."),
+                "rotate": number(0.0, -360.0, 360.0, 1.0, "Degrees clockwise round the middle of the canvas."),
+                "delay": number(
+                    0.0, -1024.0, 1024.0, 1.0,
+                    "Frames by which everything happens later (earlier where negative); the ends are held.",
                 ),
-                "delay": (
-                    "FLOAT",
-                    {"default": 0.0, "min": -1024.0, "max": 1024.0, "step": 1.0,
-                     "tooltip": "Frames by which everything happens later (earlier where negative); the ends are held."},
-                ),
-                "frames": (
-                    "INT",
-                    {"default": 0, "min": 0, "max": 4096, "tooltip": "The same motion in this many frames. 0: as many as there are."},
-                ),
-                "width": (
-                    "INT",
-                    {"default": 0, **CANVAS, "tooltip": "Fits the tracks to a canvas of this width. 0: as it is."},
-                ),
-                "height": (
-                    "INT",
-                    {"default": 0, **CANVAS, "tooltip": "Fits the tracks to a canvas of this height. 0: as it is."},
-                ),
-            }
+                "frames": integer(0, 0, 4096, "The same motion in this many frames. 0: as many as there are."),
+                "width": integer(0, 0, 65536, "Fits the tracks to a canvas of this width. 0: as it is."),
+                "height": integer(0, 0, 65536, "Fits the tracks to a canvas of this height. 0: as it is."),
+            },
         }  # fmt: skip
 
     def transform(
-        self, tracks, move_x: float = 0.0, move_y: float = 0.0, scale: float = 1.0, rotate: float = 0.0, delay: float = 0.0,
-        frames: int = 0, width: int = 0, height: int = 0,
+        self, tracks, move_x: float = 0.0, move_y: float = 0.0, scale: float = 1.0, rotate: float = 0.0,
+        delay: float = 0.0, frames: int = 0, width: int = 0, height: int = 0,
     ):  # fmt: skip
         tracks = as_tracks(tracks, "tracks")
         with naming("scale"):
@@ -236,8 +239,8 @@ class TrajectoryTransform:
 class TrajectoryCameraMotion:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Moves the camera: as tracks of a grid of points that pan, zoom and turn together, or added to given tracks, which "
-        "then do both."
+        "Moves the camera: as tracks of a grid of points that pan, zoom and turn together, or added to given "
+        "tracks, which then do both."
     )
     RETURN_TYPES = ("TRACKS",)
     RETURN_NAMES = ("tracks",)
@@ -246,31 +249,35 @@ class TrajectoryCameraMotion:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict:
-        speed = {"default": 0.0, "min": -1000.0, "max": 1000.0, "step": 0.1}
         return {
             "required": {
-                "pan_x": ("FLOAT", {**speed, "tooltip": "How far the picture moves to the right at each frame, in `unit`."}),
-                "pan_y": ("FLOAT", {**speed, "tooltip": "How far the picture moves down at each frame, in `unit`."}),
-                "zoom": (
-                    "FLOAT",
-                    {**speed, "tooltip": "How much the picture grows at each frame, in `unit`; positive moves in, negative out."},
+                "pan_x": number(
+                    0.0, -1000.0, 1000.0, 0.1,
+                    "How far the picture moves to the right at each frame, in `unit`.",
                 ),
-                "rotate": (
-                    "FLOAT",
-                    {**speed, "tooltip": "By how many degrees the picture turns clockwise at each frame."},
+                "pan_y": number(0.0, -1000.0, 1000.0, 0.1, "How far the picture moves down at each frame, in `unit`."),
+                "zoom": number(
+                    0.0, -1000.0, 1000.0, 0.1,
+                    "How much the picture grows at each frame, in `unit`; positive moves in, negative out.",
                 ),
-                "unit": (
+                "rotate": number(
+                    0.0, -1000.0, 1000.0, 0.1,
+                    "By how many degrees the picture turns clockwise at each frame.",
+                ),
+                "unit": choice(
                     ["percent", "pixels"],
-                    {"tooltip": "Of pan and zoom. percent: of the canvas's width and height a frame. pixels: of the canvas; zoom "
-                                "moves the middle of the nearest edge by that much."},
+                    "Of pan and zoom. percent: of the canvas's width and height a frame. pixels: of the "
+                    "canvas; zoom moves the middle of the nearest edge by that much.",
                 ),
-                "width": ("INT", {"default": 832, "min": 1, "max": 65536, "tooltip": "Width of the canvas in pixels. Not used with tracks that have one."}),
-                "height": ("INT", {"default": 480, "min": 1, "max": 65536, "tooltip": "Height of the canvas in pixels. Not used with tracks that have one."}),
-                "frames": ("INT", {"default": 81, "min": 1, "max": 4096, "tooltip": "Frames of the motion. Not used with given tracks."}),
-                "columns": ("INT", {"default": 6, "min": 1, "max": 64, "tooltip": "Points of the grid in a row. Not used with given tracks."}),
-                "rows": ("INT", {"default": 4, "min": 1, "max": 64, "tooltip": "Rows of the grid. Not used with given tracks."}),
+                "width": integer(832, 1, 65536, "Width of the canvas in pixels. Not used with tracks that have one."),
+                "height": integer(480, 1, 65536, "Height of the canvas in pixels. Not used with tracks that have one."),
+                "frames": integer(81, 1, 4096, "Frames of the motion. Not used with given tracks."),
+                "columns": integer(6, 1, 64, "Points of the grid in a row. Not used with given tracks."),
+                "rows": integer(4, 1, 64, "Rows of the grid. Not used with given tracks."),
             },
-            "optional": {"tracks": ("TRACKS", {"tooltip": "Tracks to which the camera's motion is added, instead of a grid."})},
+            "optional": {
+                "tracks": socket("TRACKS", "Tracks to which the camera's motion is added, instead of a grid."),
+            },
         }  # fmt: skip
 
     def move(
@@ -290,7 +297,9 @@ class TrajectoryCameraMotion:
 
 class TrajectoryPreview:
     CATEGORY = "Trajectory/tracks"
-    DESCRIPTION = "Draws tracks over a picture or a video: a trail that changes colour with age, and the current points."
+    DESCRIPTION = (
+        "Draws tracks over a picture or a video: a trail that changes colour with age, and the current points."
+    )
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("frames",)
     OUTPUT_TOOLTIPS = ("A picture a frame, with the tracks drawn on it.",)
@@ -299,11 +308,16 @@ class TrajectoryPreview:
     @classmethod
     def INPUT_TYPES(cls) -> dict:
         return {
-            "required": {"tracks": ("TRACKS", {"tooltip": TRACKS_TOOLTIP})},
-            "optional": {
-                "image": ("IMAGE", {"tooltip": "What to draw on: a picture, or the frames of a video. Without it: a dark canvas."})
+            "required": {
+                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
             },
-        }
+            "optional": {
+                "image": socket(
+                    "IMAGE",
+                    "What to draw on: a picture, or the frames of a video. Without it: a dark canvas.",
+                ),
+            },
+        }  # fmt: skip
 
     def draw(self, tracks, image: Tensor | None = None):
         tracks = as_tracks(tracks, "tracks")

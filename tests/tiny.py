@@ -1,4 +1,4 @@
-"""Writes the four files of a tiny Wan I2V model with random weights: enough to run every step, too small to make sense."""
+"""Writes the four files of a tiny Wan I2V model with random weights: enough to run every step, and no more."""
 
 from __future__ import annotations
 
@@ -14,8 +14,19 @@ from comfyui_trajectory.models.wan.vae import WanVAE
 from safetensors.torch import save_file
 
 TEXT_DIM, CLIP_DIM = 16, 24
-DEFAULTS = {"width": 32, "height": 32, "frames": 5, "fps": 8.0, "steps": 2, "cfg": 2.0, "shift": 3.0, "temperature": 10.0}
-TRANSFORMER = WanConfig(dim=32, ffn_dim=48, num_heads=2, num_layers=2, text_dim=TEXT_DIM, freq_dim=32, clip_dim=CLIP_DIM)
+DEFAULTS = {
+    "width": 32,
+    "height": 32,
+    "frames": 5,
+    "fps": 8.0,
+    "steps": 2,
+    "cfg": 2.0,
+    "shift": 3.0,
+    "temperature": 10.0,
+}
+TRANSFORMER = WanConfig(
+    dim=32, ffn_dim=48, num_heads=2, num_layers=2, text_dim=TEXT_DIM, freq_dim=32, clip_dim=CLIP_DIM
+)
 VAE = WanVAEConfig(dim=4)
 FILES = {
     "diffusion_models": "tiny_transformer.safetensors", "vae": "tiny_vae.safetensors",
@@ -26,7 +37,12 @@ FILES = {
 def write_tiny(folder: Path) -> Path:
     """Writes <folder>/<ComfyUI's folder of the kind>/<file> for each of FILES."""
     torch.manual_seed(0)
-    write_module(folder, "diffusion_models", WanTransformer(TRANSFORMER), {**asdict(TRANSFORMER), "motion": "ati", "defaults": DEFAULTS})
+    write_module(
+        folder,
+        "diffusion_models",
+        WanTransformer(TRANSFORMER),
+        {**asdict(TRANSFORMER), "motion": "ati", "defaults": DEFAULTS},
+    )
     write_module(folder, "vae", WanVAE(VAE), asdict(VAE))
     write(folder, "text_encoders", text_weights(), {})
     write(folder, "clip_vision", image_weights(), {"num_attention_heads": 2})
@@ -65,7 +81,9 @@ def spiece() -> bytes:
     import sentencepiece
 
     stream = io.BytesIO()
-    words = "a bear lies in the shade and the sun moves over a red car with a dog by the sea , the camera follows".split()
+    words = (
+        "a bear lies in the shade and the sun moves over a red car with a dog by the sea , the camera follows".split()
+    )
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(words * 20), model_writer=stream, vocab_size=40, hard_vocab_limit=False,
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
@@ -88,7 +106,10 @@ def image_weights(layers: int = 2, patch: int = 16, side: int = 32) -> dict[str,
             "self_attn.q_proj": (dim, dim), "self_attn.k_proj": (dim, dim), "self_attn.v_proj": (dim, dim),
             "self_attn.out_proj": (dim, dim), "mlp.fc1": (32, dim), "mlp.fc2": (dim, 32),
         }.items():  # fmt: skip
-            weights |= {f"{block}.{name}.weight": torch.randn(rows, columns) / 5, f"{block}.{name}.bias": torch.zeros(rows)}
+            weights |= {
+                f"{block}.{name}.weight": torch.randn(rows, columns) / 5,
+                f"{block}.{name}.bias": torch.zeros(rows),
+            }
         for name in ("layer_norm1", "layer_norm2"):
             weights |= {f"{block}.{name}.weight": torch.ones(dim), f"{block}.{name}.bias": torch.zeros(dim)}
     return {f"vision_model.{name}": value for name, value in weights.items()}

@@ -15,8 +15,8 @@ MOST = 9  # points a track: one in the middle, eight round it
 def spread(tracks: Tracks, points: int, radius: float) -> Tracks:
     """Each track and `points` - 1 more around it that move along with it and are visible when it is.
 
-    points: 1 (the tracks as they are) to 9. radius: pixels of the canvas from the track to the added points, which stand
-    evenly on a circle, the first to the right. The tracks themselves stay first, in their order.
+    points: 1 (the tracks as they are) to 9. radius: pixels of the canvas from the track to the added points, which
+    stand evenly on a circle, the first to the right. The tracks themselves stay first, in their order.
     """
     if not 1 <= points <= MOST:
         raise TracksError(f"{points} points for each track: 1 to {MOST} are possible.")

@@ -29,8 +29,15 @@ def plain_host(tiny_folder, tmp_path, monkeypatch):
 @pytest.fixture
 def tiny(plain_host):
     """The tiny model's parts, a start image and a track on it."""
-    loaders = ("TrajectoryModelLoader", "TrajectoryVAELoader", "TrajectoryTextEncoderLoader", "TrajectoryImageEncoderLoader")
-    model, vae, text_encoder, image_encoder = (nodes[name]().load(file)[0] for name, file in zip(loaders, FILES.values()))
+    loaders = (
+        "TrajectoryModelLoader",
+        "TrajectoryVAELoader",
+        "TrajectoryTextEncoderLoader",
+        "TrajectoryImageEncoderLoader",
+    )
+    model, vae, text_encoder, image_encoder = (
+        nodes[name]().load(file)[0] for name, file in zip(loaders, FILES.values())
+    )
     (image,) = nodes["TrajectoryExampleImage"]().load("flower.jpg")
     (tracks,) = nodes["TrajectoryLoadTracks"]().read("example/flower.json")
     return SimpleNamespace(

@@ -25,7 +25,7 @@ def sample(tiny, motion, **inputs):
 
 
 def test_a_generation_gives_frames_of_the_models_own_size(tiny):
-    motion, shown = encode(tiny)
+    motion, shown, _ = encode(tiny)
     latent = sample(tiny, motion)
     (frames,) = nodes["TrajectoryDecode"]().decode(tiny.vae, latent)
     assert latent["samples"].shape == (1, 16, 2, 4, 4)
@@ -35,7 +35,7 @@ def test_a_generation_gives_frames_of_the_models_own_size(tiny):
 
 
 def test_the_same_seed_gives_the_same_latents_and_another_does_not(tiny):
-    motion, _ = encode(tiny)
+    motion, *_ = encode(tiny)
     first, again, other = (sample(tiny, motion, seed=seed)["samples"] for seed in (3, 3, 4))
     assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-3)
 
@@ -49,7 +49,7 @@ def test_tracks_change_the_video_and_strength_0_takes_that_back(tiny):
 
 
 def test_cfg_1_leaves_the_negative_prompt_out(tiny):
-    motion, _ = encode(tiny)
+    motion, *_ = encode(tiny)
     positive = text(tiny)
     alone = type(positive)(positive.positive, None)
     assert torch.equal(
@@ -61,7 +61,7 @@ def test_cfg_1_leaves_the_negative_prompt_out(tiny):
 
 
 def test_low_denoise_stays_near_the_given_latent(tiny):
-    motion, _ = encode(tiny)
+    motion, *_ = encode(tiny)
     start = sample(tiny, motion, seed=1)
     near = sample(tiny, motion, seed=2, latent=start, denoise=0.1, steps=1)["samples"]
     far = sample(tiny, motion, seed=2)["samples"]
@@ -73,8 +73,8 @@ def test_expanded_points_act_as_if_they_had_been_drawn(tiny):
     from comfyui_trajectory.trajectory.spread import spread
 
     drawn = spread(Tracks.from_comfy(tiny.tracks), 5, 384 * 0.12).to_comfy()
-    by_hand, _ = encode(tiny, tracks=drawn)
-    by_option, _ = encode(tiny, expand_points=5, expand_radius=12.0)
+    by_hand, *_ = encode(tiny, tracks=drawn)
+    by_option, *_ = encode(tiny, expand_points=5, expand_radius=12.0)
     assert torch.equal(by_hand.inputs["y"], by_option.inputs["y"])
     assert not torch.equal(by_hand.inputs["y"], encode(tiny)[0].inputs["y"])
 
@@ -84,9 +84,9 @@ def test_comfyuis_own_clip_vision_is_accepted_as_model_and_as_output(tiny):
     assert tokens["penultimate_hidden_states"] is tokens.penultimate_hidden_states
     core_output = SimpleNamespace(penultimate_hidden_states=tokens.penultimate_hidden_states)
     core_model = SimpleNamespace(encode_image=lambda image, crop: core_output)
-    ours, _ = encode(tiny)
-    as_output, _ = encode(tiny, image_encoder=None, clip_vision_output=core_output)
-    as_model, _ = encode(tiny, image_encoder=core_model)
+    ours, *_ = encode(tiny)
+    as_output, *_ = encode(tiny, image_encoder=None, clip_vision_output=core_output)
+    as_model, *_ = encode(tiny, image_encoder=core_model)
     assert torch.equal(ours.inputs["clip_fea"], as_output.inputs["clip_fea"])
     assert torch.equal(ours.inputs["clip_fea"], as_model.inputs["clip_fea"])
 
@@ -95,7 +95,7 @@ def test_comfyuis_conditioning_gives_the_text_it_holds(tiny):
     ours = text(tiny)
     padded = torch.nn.functional.pad(ours.positive, (0, 0, 0, 512 - ours.positive.shape[1]))
     (taken,) = nodes["TrajectoryTextFromConditioning"]().convert([[padded, {}]], [[ours.negative, {}]])
-    motion, _ = encode(tiny)
+    motion, *_ = encode(tiny)
     assert torch.allclose(
         sample(tiny, motion, text=taken)["samples"], sample(tiny, motion, text=ours)["samples"], atol=1e-5
     )
@@ -143,7 +143,7 @@ def test_progress_and_a_preview_come_with_every_step_and_cancel_ends_the_next(ti
         if len(seen) == 2:
             raise Cancelled
 
-    motion, _ = encode(tiny)
+    motion, *_ = encode(tiny)
     words = text(tiny)
     monkeypatch.setattr(plain_host, "progress", lambda total, label: Bar())
     monkeypatch.setattr(plain_host, "check_cancelled", check_cancelled)
