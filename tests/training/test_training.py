@@ -1,0 +1,152 @@
+"""The training code in small: what it makes is what the pack reads, and what conditions the model is what conditioned it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from comfyui_trajectory.models import TextConditioning, load_image_encoder, load_model, load_text_encoder, load_vae, sample
+from comfyui_trajectory.models.wan.config import WanVAEConfig
+from comfyui_trajectory.models.wan.latent import MEAN, STD
+from comfyui_trajectory.models.wan.vae import WanVAE
+from comfyui_trajectory.trajectory import Tracks
+from comfyui_trajectory.training import clips, encoders, export, optim, pool, train_ati
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2, 16, 20, 3)).astype(np.uint8)
+    return {str(i): np.kron(part, np.ones((16, 16, 1), np.uint8)) for i, part in enumerate(coarse)}
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return WanVAE(WanVAEConfig(dim=4)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, vae):
+    folder = tmp_path_factory.mktemp("embedded")
+    student = train_ati.Student()
+    torch.nn.init.normal_(student.transformer.head.head.weight, std=0.02)
+    preview = [[0.0, 0.0, 0.0]] * 17
+    export.save_vae(vae, preview, folder / "vae.safetensors")
+    export.save_transformer(student.transformer, train_ati.CONFIG, train_ati.DEFAULTS, preview, folder / "ati.safetensors")
+    export.save_image_encoder(student.image_encoder, folder / "image.safetensors")
+    export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), folder / "text.safetensors")
+    return folder, student
+
+
+def test_a_clip_is_the_same_for_the_same_seed_and_its_points_move_with_their_thing(photographs):
+    first, second = (clips.make_clip(photographs, np.random.default_rng(4)) for _ in range(2))
+    assert np.array_equal(first.video, second.video) and np.array_equal(first.path, second.path)
+    other = clips.make_clip(photographs, np.random.default_rng(5))
+    assert not np.array_equal(first.video, other.video)
+    assert first.video.shape == (17, 96, 96, 3) and first.video.dtype == np.uint8
+    assert first.path.shape[:2] == first.visible.shape == (17, len(first.moving))
+    speed = np.linalg.norm(np.diff(first.path, axis=0), axis=-1)
+    assert speed[:, first.moving].max(initial=0) < 12
+
+
+def test_points_that_leave_the_frame_are_invisible(photographs):
+    for seed in range(40):
+        clip = clips.make_clip(photographs, np.random.default_rng(seed))
+        outside = ((clip.path < 0) | (clip.path > 95)).any(-1)
+        assert not clip.visible[outside].any()
+
+
+def test_clips_without_moving_things_or_tracks_stand_still(photographs):
+    found = 0
+    for seed in range(120):
+        clip = clips.make_clip(photographs, np.random.default_rng(seed))
+        if not clip.path.shape[1]:
+            found += 1
+            assert (clip.video == clip.video[:1]).all()
+    assert found
+
+
+def test_folded_statistics_leave_reconstructions_alone_and_give_wans_latents(vae):
+    import copy
+
+    pixels = torch.rand(2, 3, 5, 32, 32) * 2 - 1
+    before = vae.encode(pixels)
+    folded = copy.deepcopy(vae)
+    export.fold_statistics(folded, before.transpose(0, 1).flatten(1))
+    after = folded.encode(pixels)
+    flat = after.transpose(0, 1).flatten(1)
+    assert torch.allclose(flat.mean(1), torch.tensor(MEAN), atol=1e-3)
+    assert torch.allclose(flat.std(1), torch.tensor(STD), rtol=1e-3)
+    assert torch.allclose(folded.decode(after), vae.decode(before), atol=2e-3)
+
+
+def test_the_condition_of_training_is_that_of_use(files, photographs):
+    folder, student = files
+    model, vae = load_model(folder / "ati.safetensors"), load_vae(folder / "vae.safetensors")
+    clip = next(c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2)
+    example = pool.encode(vae, clip)
+    path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
+    trained = train_ati.condition(example["still"], path, visible, 96, 96)
+    motion = model.encode_motion(
+        Tracks(path, visible, (96, 96)), vae=vae, image=torch.from_numpy(clip.video[:1]).float() / 255, width=96, height=96,
+        frames=17, image_tokens=torch.zeros(1, 17, 48),
+    )  # fmt: skip
+    assert torch.allclose(trained, motion.inputs["y"][0], atol=0.1)  # bfloat16 in the pool
+    assert torch.allclose(trained[:4], motion.inputs["y"][0][:4], atol=1e-5)
+
+    picture = torch.from_numpy(clip.video[:1])
+    encoder = load_image_encoder(folder / "image.safetensors")
+    expected = encoders.image_tokens(student.image_encoder, encoders.preprocess(student.image_encoder, picture))
+    assert torch.allclose(encoder.encode(picture.float() / 255), expected, atol=2e-2)
+
+
+def test_exported_files_load_and_sample_as_trained(files):
+    folder, student = files
+    model, text = load_model(folder / "ati.safetensors"), load_text_encoder(folder / "text.safetensors")
+    assert model.defaults["temperature"] == train_ati.DEFAULTS["temperature"]
+    tokens = text.encode("a bird, 你好 and " + "many more words " * 20)
+    assert tokens.shape == (encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
+    x, y, clip = torch.randn(1, 16, 2, 6, 4), torch.randn(1, 20, 2, 6, 4), torch.randn(1, 17, 48)
+    wanted = student.transformer(x, torch.tensor([500.0]), tokens[None], y, clip)
+    made = model.predict(x, torch.tensor([500.0]), tokens[None], {"y": y, "clip_fea": clip})
+    assert (made - wanted).pow(2).mean() < 0.01 * wanted.pow(2).mean()
+    motion = model.encode_motion(
+        None, vae=load_vae(folder / "vae.safetensors"), image=torch.rand(1, 32, 48, 3), width=48, height=32, frames=5,
+        image_tokens=clip,
+    )  # fmt: skip
+    latents = sample(model, TextConditioning(tokens[None]), motion, steps=2, cfg=1.0, shift=3.0, scheduler="euler")
+    assert latents.shape == (1, 16, 2, 4, 6) and latents.isfinite().all()
+
+
+def test_every_file_says_where_it_comes_from(files):
+    for file in files[0].iterdir():
+        with safe_open(file, "pt") as handle:
+            header = handle.metadata()
+        assert header["license"] == "Apache-2.0" and json.loads(header["config"])["family"] == "wan"
+
+
+def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files):
+    torch.manual_seed(0)
+    n = 8
+    shard = {
+        "latents": torch.randn(n, 16, 5, 4, 4), "still": torch.randn(n, 16, 5, 4, 4), "motion": torch.rand(n, 5, 4, 4),
+        "first": torch.randint(256, (n, 32, 32, 3), dtype=torch.uint8), "size": (32, 32),
+        "tracks": [(torch.rand(17, 2, 2) * 32, torch.ones(17, 2, dtype=torch.bool))] * (n - 1)
+        + [(torch.zeros(17, 0, 2), torch.zeros(17, 0, dtype=torch.bool))],
+    }  # fmt: skip
+    torch.save(shard, tmp_path / "0000.pt")
+    texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
+    with torch.enable_grad():
+        train_ati.train([tmp_path / "0000.pt"], texts, tmp_path, minutes=1e-6)
+        steps = torch.load(tmp_path / "ati.pt", weights_only=True)["state"]["step"]
+        train_ati.train([tmp_path / "0000.pt"], texts, tmp_path, minutes=1.0, until=steps + 2)
+    assert torch.load(tmp_path / "ati.pt", weights_only=True)["state"]["step"] == steps + 2
+
+
+def test_muon_steps_are_orthogonal():
+    update = optim.orthogonal(torch.randn(3, 24, 40))
+    singular = torch.linalg.svdvals(update)
+    assert singular.min() > 0.5 and singular.max() < 1.3

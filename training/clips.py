@@ -1,0 +1,308 @@
+"""Synthetic clips with known tracks: parts of photographs, and cut-outs of others, that move along drawn paths.
+
+Everything is made from a photograph set and a random generator; the same seed gives the same clip. No tensors, no models.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+FRAMES = 17
+SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
+TOP_SPEED = 6.5  # pixels a frame: what 17 frames can show
+
+
+@dataclass
+class Clip:
+    """video: uint8 [frames, height, width, 3]; path: float32 [frames, tracks, 2] pixels; visible: bool [frames, tracks].
+
+    moving: bool [tracks], whether the track belongs to a moving object; motion: float32 [frames, height, width], 1 where
+    the picture differs from the still background.
+    """
+
+    video: np.ndarray
+    path: np.ndarray
+    visible: np.ndarray
+    moving: np.ndarray
+    motion: np.ndarray
+
+
+def make_clip(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96), frames=FRAMES) -> Clip:
+    """One clip: a photograph of which 0 to 3 parts move, or that is panned, zoomed and turned as a whole."""
+    width, height = size
+    names = list(photos)
+    photo = photos[names[rng.integers(len(names))]]
+    camera = rng.random() < 0.2
+    margin = 1.5 if camera else 1.0
+    scene = jitter(crop(photo, rng, round(width * margin), round(height * margin)), rng)
+    still = np.eye(3)
+    still[:2, 2] = (width - scene.shape[1]) / 2, (height - scene.shape[0]) / 2
+    views = [still] * frames
+    if camera:
+        views = camera_views(rng, frames, width, height, scene.shape[1], scene.shape[0])
+
+    count = rng.choice([0, 1, 2, 3], p=(0.5, 0.4, 0.1, 0) if camera else (0.08, 0.57, 0.25, 0.1))
+    background, things = scene.copy(), []
+    for _ in range(count):
+        thing = make_thing(photos, names, rng, frames, width, height, background, views[0])
+        things.append(thing)
+    video = np.empty((frames, height, width, 3), np.uint8)
+    motion = np.zeros((frames, height, width), np.float32)
+    depth = np.zeros((frames, height, width), np.int8)  # which thing is on top, 0 for the background
+    for f in range(frames):
+        picture = warp(background, views[f], width, height).astype(np.float32)
+        for index, thing in enumerate(things):
+            alpha = warp(thing.alpha, thing.places[f], width, height)
+            picture += (warp(thing.texture, thing.places[f], width, height) - picture) * alpha[..., None]
+            depth[f][alpha > 0.5] = index + 1
+            motion[f] = np.maximum(motion[f], alpha)
+        video[f] = picture
+    motion = np.maximum(motion, motion[:1]) if not camera else np.ones_like(motion)
+
+    paths, owners = [], []
+    for index, thing in enumerate(things):
+        for point in thing.points:
+            paths.append([place @ (*point, 1) for place in thing.places])
+            owners.append(index + 1)
+    fixed = rng.integers(3, 8) if camera else rng.choice([0, 0, 1, 2, 4])
+    for _ in range(fixed if things or camera or rng.random() < 0.3 else 0):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        if depth[0, int(y), int(x)] == 0:
+            anchor = np.linalg.solve(views[0], (x, y, 1))
+            paths.append([view @ anchor for view in views])
+            owners.append(0)
+    path = np.array(paths, np.float32).reshape(-1, frames, 3)[..., :2].transpose(1, 0, 2)
+    owners = np.array(owners, int)
+    x, y = path[..., 0], path[..., 1]
+    inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+    column, row = np.clip(x, 0, width - 1).round().astype(int), np.clip(y, 0, height - 1).round().astype(int)
+    on_top = depth[np.arange(frames)[:, None], row, column] <= owners
+    return Clip(video, path, inside & on_top, owners > 0 if not camera else owners >= 0, motion)
+
+
+def many(make, photos, seeds, *arguments) -> list:
+    """`make(photos, generator, *arguments)` for every seed, on all cores; the order is that of the seeds."""
+    global _work
+    _work = (make, photos, arguments)
+    with multiprocessing.get_context("fork").Pool() as workers:
+        return workers.map(_one, seeds, chunksize=32)
+
+
+def _one(seed):
+    cv2.setNumThreads(1)
+    make, photos, arguments = _work
+    return make(photos, np.random.default_rng(seed), *arguments)
+
+
+def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96)) -> np.ndarray:
+    """One picture, uint8 [height, width, 3]: a crop of a photograph, often with cut-outs of others on it."""
+    width, height = size
+    names = list(photos)
+    picture = jitter(crop(photos[names[rng.integers(len(names))]], rng, width, height), rng)
+    for _ in range(rng.choice([0, 1, 2, 3], p=(0.4, 0.3, 0.2, 0.1))):
+        thing = make_thing(photos, names, rng, 2, width, height, picture, np.eye(3), own_share=0)
+        alpha = warp(thing.alpha, thing.places[1], width, height)[..., None]
+        picture = (picture + (warp(thing.texture, thing.places[1], width, height) - picture) * alpha).astype(np.uint8)
+    return picture
+
+
+@dataclass
+class Thing:
+    """texture [h, w, 3] and alpha [h, w] float32; places: a [3, 3] matrix a frame into the video; points in the texture."""
+
+    texture: np.ndarray
+    alpha: np.ndarray
+    places: list[np.ndarray]
+    points: np.ndarray
+
+
+def make_thing(photos, names, rng, frames, width, height, background, view, own_share=0.55) -> Thing:
+    """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph."""
+    short = min(width, height)
+    radius = short * rng.uniform(0.09, 0.24)
+    side = int(radius * 2.6) | 1
+    middle = np.array([side // 2, side // 2])
+    own = rng.random() < own_share
+    path = make_path(rng, frames, width, height, radius)
+    if own:  # people take hold of things, not of empty sky: the most detailed of a few places
+        others = [make_path(rng, frames, width, height, radius) for _ in range(3)]
+        path = max([path, *others], key=lambda p: detail(background, np.linalg.solve(view, (*p[0], 1))[:2], radius))
+        start = np.linalg.solve(view, (*path[0], 1))[:2].round().astype(int)
+        half = side // 2
+        padded = cv2.copyMakeBorder(background, half, half, half, half, cv2.BORDER_REFLECT_101)
+        texture = padded[start[1] : start[1] + side, start[0] : start[0] + side].copy()
+    elif rng.random() < 0.2:
+        texture = painted(rng, side)
+    else:
+        texture = jitter(crop(photos[names[rng.integers(len(names))]], rng, side, side), rng)
+    alpha = outline(rng, side, radius, texture if rng.random() < 0.6 else None)
+    if own:
+        mask = np.zeros(background.shape[:2], np.uint8)
+        paste(mask, (alpha > 0.03).astype(np.uint8), int(start[1] - side // 2), int(start[0] - side // 2))
+        mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+        background[:] = cv2.inpaint(background, mask, 3, cv2.INPAINT_TELEA)
+    angle = rng.normal(0, 0.5) * (rng.random() < 0.3)
+    growth = np.exp(rng.normal(0, 0.2)) if rng.random() < 0.3 else 1.0
+    places = []
+    progress = np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()
+    progress = np.concatenate([[0], progress / max(progress[-1], 1e-6)])
+    for (x, y), share in zip(path, progress):
+        cos, sin = np.cos(angle * share), np.sin(angle * share)
+        scale = growth**share
+        turn = scale * np.array([[cos, -sin], [sin, cos]])
+        places.append(np.vstack([np.column_stack([turn, (x, y) - turn @ middle]), (0, 0, 1)]))
+    candidates = np.argwhere(alpha > 0.9)[:, ::-1]
+    if not len(candidates):
+        candidates = middle[None]
+    points = candidates[rng.integers(len(candidates), size=rng.choice([1, 2, 3, 5], p=(0.25, 0.15, 0.15, 0.45)))]
+    if rng.random() < 0.6:  # people point at the middle of a thing
+        nearest = np.linalg.norm(candidates - candidates.mean(0), axis=1).argmin()
+        points[0] = candidates[nearest]
+        if len(points) == 5 and rng.random() < 0.5:  # and may spread the point into a cross, as the encode node does
+            reach = radius * rng.uniform(0.3, 0.6)
+            cross = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * reach + candidates[nearest]
+            points = np.where((alpha[tuple(np.clip(cross.round().astype(int), 0, side - 1).T[::-1])] > 0.5)[:, None], cross, points)
+    return Thing(texture.astype(np.float32), alpha, places, np.asarray(points, np.float64))
+
+
+def detail(picture, position, radius) -> float:
+    """How much the picture varies around a position."""
+    x, y = position.round().astype(int)
+    r = int(radius)
+    return float(picture[max(0, y - r) : y + r, max(0, x - r) : x + r].std())
+
+
+def make_path(rng, frames, width, height, radius) -> np.ndarray:
+    """[frames, 2]: line, arc, wave, loop or free curve from inside the frame, at an eased speed of at most TOP_SPEED."""
+    short = min(width, height)
+    start = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height])
+    reach = short * rng.uniform(0.15, 0.65)
+    to = np.array([width, height]) * rng.uniform(0.1, 0.9, 2) - start
+    heading = np.arctan2(*to[::-1]) + rng.normal(0, 0.3)
+    t = np.linspace(0, 1, 65)
+    kind = rng.choice(["line", "arc", "wave", "loop", "free"], p=(0.3, 0.2, 0.15, 0.1, 0.25))
+    if kind == "line":
+        shape = np.column_stack([t, 0 * t])
+    elif kind == "arc":
+        bend = rng.uniform(-2.5, 2.5)
+        shape = np.cumsum(np.column_stack([np.cos(bend * t), np.sin(bend * t)]), axis=0) / len(t)
+    elif kind == "wave":
+        shape = np.column_stack([t, rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * t * rng.uniform(0.6, 1.6))])
+    elif kind == "loop":
+        turn = 2 * np.pi * t * rng.uniform(0.5, 1.0) * rng.choice([-1, 1])
+        shape = np.column_stack([np.sin(turn), 1 - np.cos(turn)]) * 0.3
+    else:
+        knots = np.cumsum(rng.normal((0.33, 0), 0.25, (4, 2)), axis=0)
+        knots -= knots[0]
+        shape = np.column_stack([np.polyval(np.polyfit(np.linspace(0, 1, 4), knots[:, i], 3), t) for i in (0, 1)])
+        shape -= shape[0]
+    cos, sin = np.cos(heading), np.sin(heading)
+    curve = start + reach * shape @ np.array([[cos, sin], [-sin, cos]])
+    if rng.random() < 0.8:  # mostly stay in sight
+        low, high = np.array([0.3 * radius] * 2), np.array([width, height]) - 0.3 * radius
+        curve = np.clip(curve, low, high)
+    ease = rng.choice(["even", "in-out", "in", "out", "pause"], p=(0.45, 0.25, 0.1, 0.1, 0.1))
+    u = np.linspace(0, 1, frames)
+    u = {"even": u, "in-out": u * u * (3 - 2 * u), "in": u * u, "out": 1 - (1 - u) ** 2, "pause": np.clip(u * 1.6 - 0.3, 0, 1)}[ease]
+    path = np.column_stack([np.interp(u, t, curve[:, i]) for i in (0, 1)])
+    fastest = np.linalg.norm(np.diff(path, axis=0), axis=1).max()
+    return path[0] + (path - path[0]) * min(1, TOP_SPEED / max(fastest, 1e-6))
+
+
+def camera_views(rng, frames, width, height, scene_width, scene_height) -> list[np.ndarray]:
+    """A [3, 3] matrix a frame from the scene into the video: pan, zoom and turn, together or alone."""
+    shift = rng.uniform(-0.22, 0.22, 2) * (width, height) * (rng.random() < 0.7)
+    zoom = np.exp(rng.uniform(-0.25, 0.3)) if rng.random() < 0.5 else 1.0
+    angle = rng.uniform(-0.25, 0.25) * (rng.random() < 0.3)
+    views = []
+    for u in np.linspace(0, 1, frames):
+        u = u * u * (3 - 2 * u) if frames % 2 else u
+        scale, (cos, sin) = zoom**u, (np.cos(angle * u), np.sin(angle * u))
+        turn = scale * np.array([[cos, -sin], [sin, cos]])
+        centre = np.array([width, height]) / 2 + shift * u
+        views.append(np.vstack([np.column_stack([turn, centre - turn @ (scene_width / 2, scene_height / 2)]), (0, 0, 1)]))
+    return views
+
+
+def outline(rng, side, radius, texture) -> np.ndarray:
+    """Soft-edged alpha [side, side]: ellipse, blob, polygon, or what has the colour of the middle."""
+    yy, xx = np.mgrid[:side, :side] - side // 2
+    angle, distance = np.arctan2(yy, xx), np.hypot(xx, yy)
+    kind = rng.choice(["ellipse", "blob", "polygon"])
+    if kind == "ellipse":
+        squeeze, turn = rng.uniform(0.6, 1), rng.uniform(0, np.pi)
+        edge = radius * squeeze / np.sqrt((squeeze * np.cos(angle - turn)) ** 2 + np.sin(angle - turn) ** 2)
+    elif kind == "blob":
+        edge = radius * (0.85 + sum(rng.normal(0, 0.12) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 4)))
+    else:
+        corners = rng.integers(3, 7)
+        sector = 2 * np.pi / corners
+        edge = radius * np.cos(sector / 2) / np.cos((angle + rng.uniform(0, 6.3)) % sector - sector / 2)
+    alpha = np.clip(edge - distance + 0.5, 0, 1).astype(np.float32)
+    if texture is not None:
+        lab = cv2.GaussianBlur(cv2.cvtColor(np.ascontiguousarray(texture), cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.2)
+        core = lab[distance < radius * 0.35].mean(0)
+        near = np.exp(-(np.linalg.norm(lab - core, axis=-1) / rng.uniform(25, 50)) ** 2)
+        inside = ((near > 0.45) & (alpha > 0.5)) | (distance < radius * 0.35)
+        kept = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        _, labels = cv2.connectedComponents(kept)
+        label = labels[side // 2, side // 2]
+        if label and (labels == label).sum() > 0.25 * (alpha > 0.5).sum():
+            alpha = (labels == label).astype(np.float32)
+    return cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.5, 1.0))
+
+
+def painted(rng, side) -> np.ndarray:
+    """A saturated texture, so that no hue is rare."""
+    base = rng.uniform(0, 180)
+    hue = (base + rng.normal(0, 8) * np.linspace(-1, 1, side)[:, None] + np.zeros((side, side))) % 180
+    value = np.clip(rng.uniform(120, 255) + rng.normal(0, 40) * np.linspace(-1, 1, side)[None] + np.zeros((side, side)), 40, 255)
+    hsv = np.dstack([hue, np.full((side, side), rng.uniform(120, 255)), value]).astype(np.uint8)
+    picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    for _ in range(rng.integers(2, 7)):
+        colour = rng.integers(0, 256, 3).tolist()
+        centre = rng.integers(0, side, 2).tolist()
+        cv2.circle(picture, centre, int(rng.integers(1, max(2, side // 4))), colour, -1, cv2.LINE_AA)
+    return picture
+
+
+def crop(photo: np.ndarray, rng, width: int, height: int) -> np.ndarray:
+    """A random part of the photograph with random scale and side, [height, width, 3]."""
+    most = min(photo.shape[1] / width, photo.shape[0] / height)
+    scale = min(np.exp(rng.uniform(np.log(1.0), np.log(max(1.01, most)))), most)
+    w, h = int(width * scale), int(height * scale)
+    left, top = rng.integers(photo.shape[1] - w + 1), rng.integers(photo.shape[0] - h + 1)
+    part = photo[top : top + h, left : left + w]
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    return cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def jitter(picture: np.ndarray, rng) -> np.ndarray:
+    """Another hue, saturation and brightness, half of the time."""
+    if rng.random() < 0.5:
+        return picture
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV).astype(np.float32)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(0, 180) * (rng.random() < 0.6)) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.6, 1.5), 0, 255)
+    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.7, 1.3) + rng.uniform(0, 25), 0, 255)
+    return cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)
+
+
+def warp(picture: np.ndarray, place: np.ndarray, width: int, height: int) -> np.ndarray:
+    border = cv2.BORDER_CONSTANT if picture.ndim == 2 else cv2.BORDER_REFLECT_101
+    return cv2.warpAffine(picture, place[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def paste(target: np.ndarray, part: np.ndarray, top: int, left: int) -> None:
+    """Maximum of `part` into `target` at (top, left), clipped to it."""
+    height, width = target.shape
+    y, x = max(0, top), max(0, left)
+    bottom, right = min(height, top + part.shape[0]), min(width, left + part.shape[1])
+    if y < bottom and x < right:
+        piece = part[y - top : bottom - top, x - left : right - left]
+        target[y:bottom, x:right] = np.maximum(target[y:bottom, x:right], piece)

@@ -1,0 +1,103 @@
+"""The embedded text and image encoder: their sizes, their first weights, and prompts to hear of. Knows no video model.
+
+They have transformers' own layouts (UMT5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The text
+encoder keeps its random weights: synthetic clips say nothing that a prompt could be about, and the transformer only learns
+that any text leaves the motion alone. The image encoder is trained along with the transformer.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.wan import image as clip
+from ..models.wan import text as umt5
+
+TEXT = {
+    "vocab_size": 512, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2,
+    "relative_attention_num_buckets": 32,
+}  # fmt: skip
+TEXT_LENGTH = 32  # tokens that the transformer takes; longer prompts are cut
+IMAGE = {
+    "hidden_size": 48, "intermediate_size": 96, "patch_size": 16, "image_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 3, "hidden_act": "gelu",
+}  # fmt: skip
+
+THINGS = (
+    "a bird", "the cat", "a red ball", "two boats", "a leaf", "the moon", "a flower", "a person in a coat", "a car",
+    "white clouds", "the cup", "a fish", "a dog", "the sun", "a train", "an astronaut", "a balloon", "children",
+)  # fmt: skip
+MOVES = (
+    "moves to the left", "moves to the right", "flies up", "falls slowly", "turns round", "waves", "runs along the path",
+    "follows the curve", "drifts away", "comes closer", "stands still", "jumps", "rolls down the hill", "swings",
+)  # fmt: skip
+PLACES = (
+    "in the evening light", "over the sea", "in a garden", "on a wooden table", "above the mountains", "in the city",
+    "in the snow", "under a blue sky", "in the forest", "at night", "on the street", "in a room with a window",
+)  # fmt: skip
+STYLES = ("cinematic", "high quality", "realistic", "slow motion", "sharp", "best quality, 4k", "a photograph", "")
+NEGATIVE = (
+    "Overexposed, static, blurred details, subtitles, paintings, worst quality, low quality, JPEG compression residue, ugly, "
+    "incomplete, deformed, messy background, walking backwards"
+)
+
+
+def prompts(count: int = 256, seed: int = 5) -> list[str]:
+    """Random descriptions, the empty prompt and a usual negative one."""
+    rng = np.random.default_rng(seed)
+    made = [", ".join(filter(None, (f"{rng.choice(THINGS)} {rng.choice(MOVES)} {rng.choice(PLACES)}", rng.choice(STYLES))))
+            for _ in range(count - 2)]  # fmt: skip
+    return ["", NEGATIVE, *made]
+
+
+def tokenizer() -> bytes:
+    """A sentencepiece model that can spell any text: byte pieces, and pieces of our prompts. </s> is 1, as in umT5."""
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(prompts(4000)), model_writer=model, vocab_size=TEXT["vocab_size"], model_type="unigram",
+        byte_fallback=True, hard_vocab_limit=False, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, num_threads=1,
+        character_coverage=1.0, minloglevel=2, normalization_rule_name="identity",
+    )  # fmt: skip
+    return model.getvalue()
+
+
+def text_encoder(seed: int = 1) -> nn.Module:
+    """UMT5EncoderModel with random weights."""
+    torch.manual_seed(seed)
+    module = umt5.build(TEXT).to_empty(device="cpu")
+    for name, p in module.named_parameters():
+        p.data.normal_(0, 0.5 / p.shape[-1] ** 0.5) if p.ndim > 1 else p.data.fill_(1.0)
+    module.shared.weight.data.normal_()
+    return module
+
+
+def encode_all(encoder, texts: list[str]) -> Tensor:
+    """[texts, TEXT_LENGTH, d_model], zeros after the last token: what the transformer is given."""
+    out = torch.zeros(len(texts), TEXT_LENGTH, encoder.width)
+    for row, text in zip(out, texts):
+        tokens = encoder.encode(text)
+        row[: len(tokens)] = tokens
+    return out
+
+
+def image_encoder(seed: int = 2) -> nn.Module:
+    """CLIPVisionModel with random weights, trainable."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(seed)
+    return CLIPVisionModel(CLIPVisionConfig(**IMAGE, layer_norm_eps=1e-5)).train()
+
+
+def image_tokens(module: nn.Module, pixels: Tensor) -> Tensor:
+    """What the last layer but one gives of preprocessed pictures [batch, 3, 64, 64]: [batch, 17, 48]."""
+    return module(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+
+
+def preprocess(module: nn.Module, pictures: Tensor) -> Tensor:
+    """uint8 [batch, height, width, 3] -> [batch, 3, 64, 64], as the image encoder of the pack does."""
+    return clip.ImageEncoder(module).preprocess(pictures.float() / 255)

@@ -1,0 +1,157 @@
+"""How well the shipped files follow tracks on photographs that no stage of training has seen; without choosing among clips.
+
+Goes the way a user goes: load, encode, sample, decode, score. Clips are made by the generator of the training clips from
+fixed seeds; the generated video never sees the made one, only its first frame and its tracks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models import EMBEDDED, TextConditioning, embedded, load_image_encoder, load_model, load_text_encoder, load_vae, sample
+from ..trajectory import Tracks
+from ..trajectory.draw import contact_sheet, draw_tracks
+from ..trajectory.score import score
+from . import clips, photos
+
+log = logging.getLogger(__name__)
+
+SEED = 31
+COUNT = 40
+WAYS = ("with", "without", "still", "truth")
+
+
+@dataclass
+class Models:
+    model: object
+    vae: object
+    image_encoder: object
+    text: TextConditioning
+    sampling: dict
+
+    @classmethod
+    def load(cls, folder: Path, **changes) -> Models:
+        """The four files in `folder`; changes: of the sampling (steps, cfg, shift, scheduler)."""
+        model, vae, text, image = (
+            load(folder / EMBEDDED[part])
+            for load, part in ((load_model, "model"), (load_vae, "vae"), (load_text_encoder, "text_encoder"),
+                               (load_image_encoder, "image_encoder"))
+        )  # fmt: skip
+        sampling = {name: model.defaults[name] for name in ("steps", "cfg", "shift", "scheduler")}
+        prompts = TextConditioning(text.encode("")[None], text.encode("")[None])
+        return cls(model, vae, image, prompts, {**sampling, **changes})
+
+    def video(self, image: Tensor, tracks: Tracks | None, size: tuple[int, int], seed: int) -> Tensor:
+        """[frames, height, width, 3] in 0..1"""
+        motion = self.model.encode_motion(
+            tracks, vae=self.vae, image=image, width=size[0], height=size[1], frames=clips.FRAMES,
+            image_tokens=self.image_encoder.encode(image),
+        )  # fmt: skip
+        latents = sample(self.model, self.text, motion, seed=seed, **self.sampling)
+        return self.vae.decode(latents)[0].permute(1, 2, 3, 0) / 2 + 0.5
+
+
+def cases(held_out: dict, count: int):
+    """(number, clip, size) of the first `count` seeds whose clip has a moving track: without one nothing can be measured."""
+    number = found = 0
+    while found < count:
+        size = clips.SIZES[number % len(clips.SIZES)]
+        clip = clips.make_clip(held_out, np.random.default_rng([SEED, number]), size)
+        if (clip.moving & (clip.visible[1:].any(0)) & clip.visible[0]).any():
+            found += 1
+            yield number, clip, size
+        number += 1
+
+
+def evaluate(models: Models, held_out: dict, count: int, output: Path | None = None) -> dict:
+    """Figures of every clip and their means, in percent of the short side over the moving tracks; sheets into `output`."""
+    rows, sheets = [], []
+    for number, clip, size in cases(held_out, count):
+        tracks = Tracks(torch.from_numpy(clip.path), torch.from_numpy(clip.visible), size)
+        moving = torch.from_numpy(clip.moving)
+        asked = replace(tracks, path=tracks.path[:, moving], visibility=tracks.visibility[:, moving])
+        truth = torch.from_numpy(clip.video).float() / 255
+        begun = time.monotonic()
+        videos = {"with": models.video(truth[:1], tracks, size, number)}
+        seconds = time.monotonic() - begun
+        videos["without"] = models.video(truth[:1], None, size, number)
+        videos["still"] = truth[:1].expand_as(truth)
+        videos["truth"] = truth
+        scores = {way: score(video, asked) for way, video in videos.items()}
+        row = {way: scores[way].error_percent for way in WAYS}
+        row |= {"number": number, "size": size, "tracks": int(moving.sum()), "camera": bool(clip.motion.min() == 1)}
+        row |= {"acc_05": scores["with"].acc_05, "coverage": scores["with"].coverage, "seconds": seconds}
+        rows.append(row)
+        log.info("clip %d: with %.1f%%, without %.1f%%, still %.1f%%, truth %.1f%%", number, *(row[way] for way in WAYS))
+        if output is not None:
+            sheets.append((row, sheet(videos, asked)))
+    means = {way: float(np.mean([row[way] for row in rows])) for way in WAYS}
+    means |= {"median": float(np.median([row["with"] for row in rows])), "clips": len(rows)}
+    for name in ("acc_05", "coverage", "seconds"):
+        means[name] = float(np.mean([row[name] for row in rows]))
+    for name, chosen in (("things", [r for r in rows if not r["camera"]]), ("camera", [r for r in rows if r["camera"]]),
+                         ("one point", [r for r in rows if r["tracks"] == 1])):  # fmt: skip
+        means[name] = float(np.mean([row["with"] for row in chosen])) if chosen else None
+    if output is not None:
+        save_sheets(sheets, output)
+        (output / "figures.json").write_text(json.dumps({"means": means, "clips": rows}, indent=1))
+    return means
+
+
+def sheet(videos: dict[str, Tensor], tracks: Tracks) -> np.ndarray:
+    """Two rows: the generated video and the made one, tracks drawn on both."""
+    from ..commands.files import enlarge
+
+    rows = []
+    for way in ("with", "truth"):
+        large = enlarge(videos[way].clamp(0, 1), 180)
+        rows.append(contact_sheet((draw_tracks(large, tracks) * 255).byte().numpy(), columns=6, rows=1))
+    return np.concatenate(rows)
+
+
+def save_sheets(sheets: list, output: Path, together: int = 5) -> None:
+    """Several clips a picture, in the order of their numbers: none is left out."""
+    import cv2
+
+    output.mkdir(parents=True, exist_ok=True)
+    for begin in range(0, len(sheets), together):
+        group = []
+        for row, picture in sheets[begin : begin + together]:
+            bar = np.full((22, 1360, 3), 255, np.uint8)
+            text = f"clip {row['number']}: with tracks {row['with']:.1f}%  without {row['without']:.1f}%  still {row['still']:.1f}%"
+            cv2.putText(bar, text, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+            wide = np.full((picture.shape[0], 1360, 3), 255, np.uint8)
+            wide[:, : picture.shape[1]] = picture[:, :1360]
+            group += [bar, wide]
+        cv2.imwrite(str(output / f"sheet_{begin // together:02d}.png"), np.concatenate(group)[..., ::-1])
+
+
+def main(arguments: list[str] | None = None, folder: Path | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m comfyui_trajectory.training.evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=COUNT, help="clips")
+    parser.add_argument("--models", type=Path, default=folder or embedded("vae").parent, help="folder of the four files")
+    parser.add_argument("--output", type=Path, default=photos.CACHE.parent / "evaluation", help="for sheets and figures.json")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--scheduler")
+    parser.add_argument("--shift", type=float)
+    options = parser.parse_args(arguments)
+    changes = {name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None}
+    options.output.mkdir(parents=True, exist_ok=True)
+    means = evaluate(Models.load(options.models, **changes), photos.load(True), options.count, options.output)
+    log.info("mean error, %% of the short side: with tracks %(with).2f, without %(without).2f, standing still %(still).2f, "
+             "the made clips themselves %(truth).2f", means)  # fmt: skip
+    log.info("%s", json.dumps(means))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

@@ -1,0 +1,77 @@
+"""The clips that the transformer learns from, encoded once by the finished VAE. Knows no transformer.
+
+A shard holds 64 clips of one size. Shards are made one by one, each from its own seed, by as many processes as wanted; what
+is there already is not made again, so the pool can be stopped, taken up and enlarged.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import clips, photos
+
+log = logging.getLogger(__name__)
+
+SHARD = 64  # clips
+SEED = 21
+
+
+def make_pool(vae_file: Path, folder: Path, shards: int, processes: int = 2, held_out: bool = False) -> list[Path]:
+    """The files of `shards` shards in `folder`; those that are missing are made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:04d}.pt" for number in range(shards)]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if not missing:
+        return files
+    photos.load(held_out)  # fetched once, before the processes ask for them
+    with ProcessPoolExecutor(processes, get_context("spawn"), begin, (str(vae_file), held_out)) as workers:
+        running = {workers.submit(make_shard, number, files[number]): number for number in missing}
+        for done, future in enumerate(as_completed(running), 1):
+            future.result()
+            log.info("pool: %d of %d shards", len(files) - len(missing) + done, len(files))
+    return files
+
+
+def begin(vae_file: str, held_out: bool) -> None:
+    """Of each process: one thread, the VAE and the photographs."""
+    import cv2
+
+    from ..models import load_vae
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    begin.vae, begin.photos = load_vae(vae_file), photos.load(held_out)
+
+
+def make_shard(number: int, file: Path) -> None:
+    size = clips.SIZES[number % len(clips.SIZES)]
+    made = [clips.make_clip(begin.photos, np.random.default_rng([SEED, number, i]), size) for i in range(SHARD)]
+    examples = [encode(begin.vae, clip) for clip in made]
+    whole = {name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")}
+    whole["tracks"] = [(torch.from_numpy(clip.path), torch.from_numpy(clip.visible)) for clip in made]
+    whole["size"] = size
+    part = file.with_suffix(".part")
+    torch.save(whole, part)
+    part.replace(file)
+
+
+def encode(vae, clip: clips.Clip) -> dict[str, Tensor]:
+    """latents: of the clip; still: of its first frame followed by grey, as the model is conditioned; both [16, 5, h, w].
+    motion: share of each latent position that moves, [5, h, w]. first: the first frame, uint8 [height, width, 3]."""
+    pixels = torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1)
+    start = torch.cat([pixels[:, :1], torch.zeros_like(pixels[:, 1:])], dim=1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = vae.module.encode(torch.stack([pixels, start]), chunk=pixels.shape[1] - 1).float()
+    latents, still = vae.latent_format.from_plain(plain)
+    motion = torch.from_numpy(clip.motion)[None, None]
+    later = F.max_pool3d(motion[:, :, 1:], (4, 8, 8))
+    motion = torch.cat([F.max_pool3d(motion[:, :, :1], (1, 8, 8)), later], dim=2)[0, 0]
+    return {"latents": latents, "still": still, "motion": motion, "first": torch.from_numpy(clip.video[0])}

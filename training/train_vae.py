@@ -1,0 +1,161 @@
+"""Trains the small Wan VAE: on stills first, then on clips. Resumable; logs to training/runs/vae.log.
+
+Exactly the shipped module is trained. On stills a causal convolution sees one frame, so only its last tap acts; it is
+run as a 2D convolution then, which gives the same numbers in a third of the time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.wan.config import WanVAEConfig
+from ..models.wan.vae import CausalConv3d, WanVAE
+from . import clips
+from .optim import optimizers, rate
+
+log = logging.getLogger(__name__)
+
+CONFIG = WanVAEConfig(dim=16)
+STILLS, CLIPS = 16, 2  # batch sizes
+STILL_POOL, CLIP_POOL = 9000, 2400
+KL = 2e-4
+
+
+class StillConv(CausalConv3d):
+    """A causal convolution that runs the first frame with its last tap alone: the others only meet zeros."""
+
+    def forward(self, x: Tensor, stream) -> Tensor:
+        if not self.history or x.shape[2] > 1 or self in stream:
+            return super().forward(x, stream)
+        stream[self] = F.pad(x, (0, 0, 0, 0, self.history - 1, 0))
+        return F.conv2d(x.squeeze(2), self.weight[:, :, -1], self.bias, padding=self.padding[1:]).unsqueeze(2)
+
+
+def build() -> WanVAE:
+    """The module with convolutions that start as identity in time: the last tap acts, the others are zero."""
+    module = WanVAE(CONFIG)
+    for layer in module.modules():
+        if isinstance(layer, CausalConv3d):
+            layer.__class__ = StillConv
+            if layer.kernel_size[0] == 3:
+                torch.nn.init.kaiming_normal_(layer.weight[:, :, -1], nonlinearity="linear")
+                layer.weight.data[:, :, :-1] = 0
+    for name, layer in module.named_modules():
+        if name.endswith("time_conv"):
+            eye = torch.eye(layer.in_channels)
+            layer.weight.data[:, :, -1, 0, 0] = eye.repeat(layer.out_channels // layer.in_channels, 1)
+            layer.bias.data.zero_()
+        if name.endswith("residual.6"):
+            layer.weight.data *= 0.3
+    return module
+
+
+def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1."""
+    with torch.autocast("cpu", torch.bfloat16):
+        mean, spread = module.moments(pixels, chunk=pixels.shape[2]).float().chunk(2, dim=1)
+        spread = spread.clamp(-12, 4)
+        latents = mean + torch.randn_like(mean) * (spread / 2).exp()
+        made = module.decode(latents, chunk=latents.shape[2]).float()
+    error = (made - pixels) ** 2
+    mse = error.mean()
+    # Low frequencies of colour, which a plain error learns last (green against magenta above all).
+    coarse = F.avg_pool3d(made - pixels, (1, 8, 8))
+    chroma = (coarse - coarse.mean(1, keepdim=True)).pow(2).mean() + 0.3 * coarse.pow(2).mean()
+    kl = 0.5 * (mean**2 + spread.exp() - 1 - spread).mean()
+    return (error * weight).mean() + chroma + KL * kl, mse
+
+
+def pool_of(photos, name: str) -> list[list]:
+    """What a stage draws from, made beforehand: lists of examples of one size."""
+    if name == "stills":
+        made = clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])
+        return [made]
+    return [clips.many(clips.make_clip, photos, [(12, k, i) for i in range(CLIP_POOL // 3)], size)
+            for k, size in enumerate(clips.SIZES)]  # fmt: skip
+
+
+def draw(pool: list[list], rng, step: int) -> tuple[Tensor, Tensor | float]:
+    """A batch of one size, mirrored at random, and the weight of its errors."""
+    examples = pool[step % len(pool)]
+    count = STILLS if len(pool) == 1 else CLIPS
+    chosen = [examples[i] for i in rng.integers(len(examples), size=count)]
+    if len(pool) == 1:
+        pixels, weight = to_tensor(np.stack(chosen)[:, None]), torch.ones(1)
+    else:
+        pixels = to_tensor(np.stack([clip.video for clip in chosen]))
+        weight = 1 + 2 * torch.from_numpy(np.stack([clip.motion for clip in chosen]))[:, None]
+    flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
+    return pixels.flip(flips), weight.flip(flips) if weight.ndim > 1 else weight
+
+
+def to_tensor(video: np.ndarray) -> Tensor:
+    """uint8 [batch, frames, height, width, 3] -> [batch, 3, frames, height, width] in -1..1"""
+    return torch.from_numpy(video).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
+
+
+def train(photos, runs: Path, minutes_stills: float, minutes_clips: float, muon_lr=0.01, adam_lr=1e-3) -> WanVAE:
+    """The trained module; the state in `runs`/vae.pt is taken up where it was left."""
+    runs.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    module = build()
+    file = runs / "vae.pt"
+    state = {"stage": 0, "spent": 0.0, "step": 0}
+    stages = (("stills", minutes_stills, 1.0), ("clips", minutes_clips, 0.25))
+    saved = torch.load(file, weights_only=True) if file.exists() else None
+    if saved:
+        state = saved["state"]
+        module.load_state_dict(saved["module"])
+    for number, (name, minutes, share) in enumerate(stages):
+        if number < state["stage"]:
+            continue
+        both = optimizers(module, muon_lr * share, adam_lr * share)
+        if saved and number == state["stage"] and saved["optimizers"]:
+            for optimizer, values in zip(both, saved["optimizers"]):
+                optimizer.load_state_dict(values)
+        bases = [muon_lr * share, adam_lr * share]
+        run_stage(module, both, bases, photos, name, minutes, state, file)
+        state = {"stage": number + 1, "spent": 0.0, "step": 0}
+        save(file, module, [], state)
+        saved = None
+    return module
+
+
+def run_stage(module, both, bases, photos, name, minutes, state, file) -> None:
+    rng = np.random.default_rng([7, state["stage"], state["step"]])
+    begun, spent, saved_at, recent = time.monotonic(), state["spent"], time.monotonic(), []
+    pool = pool_of(photos, name)
+    while state["spent"] < minutes:
+        factor = rate(state["spent"] / minutes)
+        for optimizer, base in zip(both, bases):
+            optimizer.param_groups[0]["lr"] = base * factor
+        pixels, weight = draw(pool, rng, state["step"])
+        loss, mse = loss_of(module, pixels.contiguous(memory_format=torch.channels_last_3d), weight)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        for optimizer in both:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        state["step"] += 1
+        state["spent"] = spent + (time.monotonic() - begun) / 60
+        recent.append(mse.item())
+        if state["step"] % 50 == 0:
+            mean = sum(recent[-50:]) / len(recent[-50:])
+            log.info("vae %s step %d %.1f min: %.2f dB", name, state["step"], state["spent"], 10 * np.log10(4 / mean))
+        if time.monotonic() - saved_at > 120:
+            save(file, module, both, state)
+            saved_at = time.monotonic()
+
+
+def save(file: Path, module, both, state) -> None:
+    """Atomically, so that a run that is cut off can be taken up."""
+    part = file.with_suffix(".part")
+    torch.save({"module": module.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state}, part)
+    part.replace(file)
