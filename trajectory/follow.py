@@ -111,7 +111,7 @@ class Tracker:
         self.pictures, self.size = pictures, size
         self.offsets = RING * (size * 0.27)
         bell = self.cv2.getGaussianKernel(size, size * 0.25)
-        self.weights = (bell @ bell.T)[..., None] / 3
+        self.weights = ((bell @ bell.T)[..., None] / 3).astype(np.float32)
 
     def patch(self, frame: int, at: np.ndarray) -> np.ndarray:
         return self.pictures.patch(frame, at, self.size)
@@ -127,12 +127,12 @@ class Tracker:
             last, now, at = order[k - 1], order[k], path[k - 1]
             best, alike = self.step(last, now, at, speed)
             alike[~seen[k - 1]] = -1.0
-            best, first = self.settle(order[0], now, points, best, born)
+            best, first = self.settle(now, best, born)
             first[alike < ALIKE] = -1.0
             doubt = np.flatnonzero(first < SURE)
             if len(doubt):
                 other = [born[i] for i in doubt]
-                coarse, again = self.settle(order[0], now, points[doubt], ways[k, doubt].astype(np.float32), other)
+                coarse, again = self.settle(now, ways[k, doubt].astype(np.float32), other)
                 jump = again >= np.where(seen[k - 1, doubt], np.maximum(first[doubt] + BETTER, ALIKE), AGAIN)
                 best[doubt[jump]], first[doubt[jump]] = coarse[jump], again[jump]
             seen[k] = (first >= FIRST) & self.on_picture(best)
@@ -155,19 +155,38 @@ class Tracker:
                     best[i], likeness[i] = moved[i], match
         return best, likeness
 
-    def settle(
-        self, first: int, now: int, points: np.ndarray, at: np.ndarray, born: list
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def settle(self, now: int, at: np.ndarray, born: list) -> tuple[np.ndarray, np.ndarray]:
         """Positions [n, 2] corrected by matching the first frame directly, where that is near and looks no worse; and how
         alike [n] to the first frame they look."""
-        likeness = np.array([self.alike(patch, self.patch(now, point)) for patch, point in zip(born, at)])
-        moved, found = self.flow(first, now, points, at, 1)
         at = at.copy()
-        for i in np.flatnonzero(found & (np.linalg.norm(moved - at, axis=-1) < DRIFT)):
-            match = self.alike(born[i], self.patch(now, moved[i]))
-            if match >= max(ALIKE, likeness[i]):
-                at[i], likeness[i] = moved[i], match
+        likeness = np.array([self.alike(patch, self.patch(now, point)) for patch, point in zip(born, at)])
+        for i, patch in enumerate(born):
+            place = self.align(patch, now, at[i])
+            if np.linalg.norm(place - at[i]) < DRIFT:
+                match = self.alike(patch, self.patch(now, place))
+                if match >= max(ALIKE, likeness[i]):
+                    at[i], likeness[i] = place, match
         return at, likeness
+
+    def align(self, patch: np.ndarray, frame: int, at: np.ndarray) -> np.ndarray:
+        """Where near `at` [2] the frame matches the patch best: Gauss-Newton on the translation (Baker and Matthews 2004,
+        inverse compositional), the middle counting most, indifferent to brightness."""
+        down, across = np.gradient(patch, axis=(0, 1))
+        slopes = np.stack([across, down], axis=-1).reshape(-1, 2)
+        weighted = slopes * np.broadcast_to(self.weights, patch.shape).reshape(-1, 1)
+        normal = slopes.T @ weighted + 1e-3 * np.eye(2)
+        ours = patch - (patch * self.weights).sum((0, 1)) * 3
+        at = at.astype(np.float64)
+        for _ in range(12):
+            theirs = self.patch(frame, at)
+            difference = theirs - (theirs * self.weights).sum((0, 1)) * 3 - ours
+            move = np.linalg.solve(normal, weighted.T @ difference.reshape(-1))
+            at = at - move
+            if np.abs(move).max() < 0.02:
+                break
+            if not np.isfinite(at).all() or np.abs(move).max() > 50:
+                return np.full(2, np.inf)
+        return at
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> float:
         """Correlation of two patches, -1..1, all colours together, the middle counting most."""
