@@ -100,7 +100,7 @@ def position(track: Track, done: np.ndarray) -> np.ndarray:
     if track.interpolation == "step":
         stations = len(points) + track.is_closed
         if times is not None:
-            return points[np.searchsorted(times, done, side="right") - 1]
+            return points[np.where(done > 0, np.searchsorted(times, done, side="right") - 1, 0)]
         return points[np.minimum(np.floor(done * stations).astype(int), stations - 1) % len(points)]
     samples, lengths = flatten(track)
     target = done * lengths[-1]
@@ -108,8 +108,8 @@ def position(track: Track, done: np.ndarray) -> np.ndarray:
         knots = lengths[::SAMPLES]
         before = np.clip(np.searchsorted(times, done, side="right") - 1, 0, len(points) - 2)
         gap = times[before + 1] - times[before]
-        weight = np.where(gap > 0, (done - times[before]) / np.where(gap > 0, gap, 1), 0).clip(0, 1)
-        target = knots[before] + (knots[before + 1] - knots[before]) * weight
+        weight = np.where(gap > 0, (done - times[before]) / np.where(gap > 0, gap, 1), 1).clip(0, 1)
+        target = np.where(done > 0, knots[before] + (knots[before + 1] - knots[before]) * weight, 0)
     return np.stack([np.interp(target, lengths, samples[:, axis]) for axis in (0, 1)], axis=-1)
 
 

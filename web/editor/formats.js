@@ -35,7 +35,7 @@ export function importTracks(document, text, { name = "" } = {}) {
 
 function importValue(document, value, name) {
   if (Array.isArray(value)) return addDense(document, pointLists(value, 0), name, { few: true });
-  if (value.format === TRACK_FILE) return value.editor ? importValue(document, value.editor, name) : importTrackFile(document, value, name);
+  if (value.format === TRACK_FILE) return value.editor ? importTracks(document, value.editor, { name }) : importTrackFile(document, value, name);
   if (!Array.isArray(value.tracks)) throw new DocumentError("This is JSON, but holds no tracks that are known here.");
   let source = validate({ camera: [], ...value });
   source = setFrames(resizeCanvas(source, document.canvas.width, document.canvas.height), document.frames);
@@ -144,10 +144,10 @@ export function exportTracks(document, format) {
   if (format === "editor") return [{ name: "drawing.json", text: serialise(document) }];
   const { paths } = evaluate(document);
   if (!paths.length) throw new DocumentError("There is nothing to export: no track is drawn, or all are hidden.");
-  if (format === "tracks") return [{ name: "tracks.json", text: serialise(trackFile(document, paths)) }];
+  if (format === "tracks") return [{ name: "tracks.json", text: rounded(trackFile(document, paths)) }];
   if (format === "coordinates") {
     const lists = paths.map((path) => path.map(({ x, y, visible }) => (visible ? { x, y } : { x, y, visible })));
-    return [{ name: "coordinates.json", text: serialise(lists.length === 1 ? lists[0] : lists) }];
+    return [{ name: "coordinates.json", text: rounded(lists.length === 1 ? lists[0] : lists) }];
   }
   if (format === "tora") {
     const { width, height } = document.canvas;
@@ -157,9 +157,11 @@ export function exportTracks(document, format) {
   throw new DocumentError(`${format}: tracks are exported as ${Object.keys(EXPORTS).join(", ")}.`);
 }
 
+const rounded = (value) => JSON.stringify(value, (key, entry) => (typeof entry === "number" ? Math.round(entry * 1e5) / 1e5 : entry));
+
 /** A track file (trajectory/formats.py) with the drawing in it, so that it can be edited again. */
 function trackFile(document, paths) {
   const { canvas, fps, frames } = document;
   const tracks = paths.map((path) => ({ points: path.map(({ x, y }) => [x, y]), visible: path.map(({ visible }) => Number(visible)) }));
-  return { format: TRACK_FILE, version: 1, canvas: [canvas.width, canvas.height], fps, frames, tracks, editor: document };
+  return { format: TRACK_FILE, version: 1, canvas: [canvas.width, canvas.height], fps, frames, tracks, editor: serialise(document) };
 }

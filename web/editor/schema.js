@@ -45,10 +45,9 @@ export function parse(text, defaults = {}) {
   }
 }
 
-/** The text for the widget; numbers are kept to a millionth. */
+/** The text for the widget; it reads back exactly. */
 export function serialise(document) {
-  return JSON.stringify(document, (key, value) =>
-    typeof value === "number" && Math.abs(value) <= LIMITS.coordinate ? Math.round(value * 1e6) / 1e6 : value);
+  return JSON.stringify(document);
 }
 
 /** Turns a document of version n into one of version n + 1. None yet: version 1 is the first. */

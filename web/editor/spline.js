@@ -252,7 +252,7 @@ function lastAtOrBelow(values, wanted) {
 export function pointAt(track, s) {
   const { points } = track;
   s = Math.min(Math.max(s, 0), 1);
-  if (points.length < 2 || track.kind === "point") return { x: points[0].x, y: points[0].y };
+  if (points.length < 2 || track.kind === "point" || s === 0) return { x: points[0].x, y: points[0].y };
   const times = recordedTimes(track);
   if (track.interpolation === "step") {
     const stations = points.length + (isClosed(track) ? 1 : 0);
@@ -263,7 +263,7 @@ export function pointAt(track, s) {
   if (!times) return atLength(line, s * line.total);
   const i = Math.min(lastAtOrBelow(times, s), points.length - 2);
   const gap = times[i + 1] - times[i];
-  const weight = gap > 0 ? Math.min((s - times[i]) / gap, 1) : 0;
+  const weight = gap > 0 ? Math.min((s - times[i]) / gap, 1) : 1;
   return atLength(line, line.knots[i] + (line.knots[i + 1] - line.knots[i]) * weight);
 }
 
