@@ -55,8 +55,12 @@ class Frontend:
             self.faults.append(f"console: {message.text} ({where})")
 
     def drop(self, file: Path):
-        """Drops a workflow file on the canvas and waits until its nodes stand there."""
-        expected = sorted(node["type"] for node in json.loads(file.read_text(encoding="utf-8"))["nodes"])
+        """Drops a workflow file, as the browser saves it or in API format, and waits until its nodes stand there."""
+        graph = json.loads(file.read_text(encoding="utf-8"))
+        if "nodes" in graph:
+            expected = sorted(node["type"] for node in graph["nodes"])
+        else:
+            expected = sorted(node["class_type"] for node in graph.values())
         content = base64.b64encode(file.read_bytes()).decode()
         self.page.evaluate(DROP, [file.name, "application/json", content])
         shown = "types => JSON.stringify(window.app.graph._nodes.map(node => node.type).sort()) === types"
@@ -66,6 +70,20 @@ class Frontend:
     def prompt(self) -> dict:
         """The graph in API format, as the frontend would queue it."""
         return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+    def nodes(self) -> list[dict]:
+        """Type, title and place of every node: left, top (title included), right, bottom, in the canvas' units."""
+        return self.page.evaluate("""() => window.app.graph._nodes.map(node => {
+            const known = node.type in LiteGraph.registered_node_types
+            const [left, top, width, height] = node.boundingRect ?? node.getBounding()
+            return {type: node.type, title: node.title, known, left, top, right: left + width, bottom: top + height}
+        })""")
+
+    def set_widget(self, node_type: str, widget: str, value):
+        self.page.evaluate("""([type, name, value]) => {
+            const node = window.app.graph._nodes.find(node => node.type === type)
+            node.widgets.find(widget => widget.name === name).value = value
+        }""", [node_type, widget, value])  # fmt: skip
 
     def press_run(self) -> str:
         """Presses the Run button; gives the queued prompt's id."""

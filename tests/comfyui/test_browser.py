@@ -1,0 +1,100 @@
+"""The shipped workflows in ComfyUI's own page, in both renderers: dropped, looked at, run by the button.
+
+Screenshots lie in the test's temporary folder (pytest --basetemp=DIR keeps them in a place of choice).
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from comfyui.frontend import Frontend
+from comfyui.graphs import tracks_to_video
+from comfyui.host import ROOT
+from comfyui_trajectory.commands.graph import Link, read_graph
+from comfyui_trajectory.commands.run import CLASSES
+
+RENDERERS = ("classic", "nodes 2.0")
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+EMBEDDED = ROOT / "workflows" / "ati_embedded.json"
+
+
+@pytest.fixture(scope="module", params=RENDERERS)
+def page(request, browser, host):
+    with Frontend(browser, host, request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def shots(tmp_path, page):
+    return lambda name: page.look(tmp_path / f"{name}-{page.renderer.replace(' ', '-')}.png")
+
+
+def test_a_graph_in_api_format_is_dropped_and_run(host, page, shots, tmp_path):
+    numbers = {name: str(i) for i, name in enumerate(tracks_to_video(), start=1)}
+    graph = {
+        numbers[name]: {**node, "inputs": {key: [numbers[value[0]], value[1]] if isinstance(value, list) else value
+                                           for key, value in node["inputs"].items()}}
+        for name, node in tracks_to_video().items()
+    }  # fmt: skip
+    file = tmp_path / "graph.json"
+    file.write_text(json.dumps(graph))
+    page.drop(file)
+    entry = host.wait(page.press_run())
+    page.fit()
+    shots("api")
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_a_workflow_opens_with_every_node_known_and_none_upon_another(page, shots, file):
+    page.drop(file)
+    page.fit()
+    shots(file.stem)
+    nodes = page.nodes()
+    assert [node["type"] for node in nodes if not node["known"]] == []
+    assert overlaps(nodes) == []
+    assert page.faults == []
+
+
+def overlaps(nodes) -> list[tuple[str, str]]:
+    return [
+        (a["title"], b["title"])
+        for i, a in enumerate(nodes) for b in nodes[:i]
+        if a["left"] < b["right"] and b["left"] < a["right"] and a["top"] < b["bottom"] and b["top"] < a["bottom"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_the_browser_queues_what_the_command_line_runs(page, file):
+    page.drop(file)
+    ours = {
+        id: (step.type, {name: [value.source, value.slot] if isinstance(value, Link) else value
+                         for name, value in step.inputs.items()})
+        for id, step in read_graph(file, CLASSES).items() if step.type.startswith("Trajectory")
+    }  # fmt: skip
+    theirs = {id: (node["class_type"], node["inputs"]) for id, node in page.prompt().items()
+              if node["class_type"].startswith("Trajectory")}  # fmt: skip
+    assert ours == theirs
+
+
+def test_the_embedded_workflow_becomes_a_saved_video_by_the_run_button(host, page, shots):
+    page.drop(EMBEDDED)
+    prompt_id = page.press_run()
+    entry = host.wait(prompt_id)
+    page.fit()
+    shots("finished")
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    videos = [file for file in host.saved(entry) if file.suffix == ".mp4"]
+    assert len(videos) == 1 and videos[0].stat().st_size > 1000
+    assert page.faults == []
+
+
+def test_a_fault_is_shown_with_its_sentence(host, page, shots):
+    page.drop(EMBEDDED)
+    page.set_widget("TrajectoryFromCoordinates", "coordinates", '[{"x": NaN, "y": 3}]')
+    host.wait(page.press_run())
+    page.page.get_by_text("a number of pixels is needed").first.wait_for(timeout=10_000)
+    shots("fault")
+    assert page.faults == []
