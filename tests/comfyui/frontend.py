@@ -22,7 +22,7 @@ DROP = """([name, type, text]) => {
 
 
 class Frontend:
-    """`with Frontend(browser, host, "classic") as page`. `faults`: errors, uncaught or logged, that `blame` is part of."""
+    """`with Frontend(browser, host, "classic") as page`. `faults`: errors, uncaught or logged, that name `blame`."""
 
     def __init__(self, browser, host, renderer: str, blame: str = "rajectory"):
         self.host, self.renderer, self.blame = host, renderer, blame

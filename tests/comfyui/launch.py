@@ -1,4 +1,4 @@
-"""Starts a ComfyUI checkout for the tests, also on a Python whose torch has no matching torchvision or torchaudio build.
+"""Starts a ComfyUI checkout for the tests, also where torch has no matching torchvision or torchaudio build.
 
     python launch.py /path/to/ComfyUI --cpu --port 8188 …
 

@@ -1,4 +1,4 @@
-"""Prompts through the queue of a real ComfyUI, with the tiny model: results, progress, previews, cancelling, bad input."""
+"""Prompts through a real ComfyUI's queue, with the tiny model: results, progress, previews, cancel, bad input."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 
 import pytest
 
@@ -45,8 +46,9 @@ def test_every_node_has_a_name_a_place_and_a_description(nodes):
 def test_every_input_and_output_has_a_tooltip(nodes):
     silent = [f"{name}.{inp}" for name, node in nodes.items() for inp, spec in inputs_of(node)
               if not (len(spec) > 1 and spec[1].get("tooltip"))]  # fmt: skip
-    silent += [f"{name} -> {out}" for name, node in nodes.items()
-               for out, tip in zip(node["output_name"], node.get("output_tooltips") or [""] * 99) if not tip]  # fmt: skip
+    for name, node in nodes.items():
+        silent += [f"{name} -> {out}" for out, tip in zip_longest(node["output_name"], node.get("output_tooltips", ()))
+                   if not tip]  # fmt: skip
     assert silent == []
 
 
