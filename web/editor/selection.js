@@ -1,6 +1,7 @@
 // What is selected, and what lies under the pointer: Map of track id -> Set of its chosen points (empty: the whole track).
 // Pure geometry over a document; knows no events and no page.
 
+import { boundsOf } from "./document.js";
 import { nearest } from "./spline.js";
 
 /** @typedef {Map<string, Set<number>>} Selection */
@@ -20,32 +21,20 @@ export const ofTracks = (ids) => new Map([...ids].map((id) => [id, new Set()]));
 
 /** {track id: [point indices]} of every point that moves with the selection: chosen ones, or all of a whole track. */
 export function chosenPoints(document, selection) {
-  const found = new Map();
+  const found = {};
   for (const track of document.tracks) {
     const points = selection.get(track.id);
-    if (points && !track.locked) found.set(track.id, points.size ? [...points] : track.points.map((_, i) => i));
+    if (points && !track.locked) found[track.id] = points.size ? [...points] : track.points.map((_, i) => i);
   }
   return found;
 }
 
-/** The box round what is selected, in the document's pixels; null where that is less than two places. */
-export function boundsOf(tracks, selection) {
-  const box = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
-  const add = (x, y) => {
-    box.left = Math.min(box.left, x);
-    box.top = Math.min(box.top, y);
-    box.right = Math.max(box.right, x);
-    box.bottom = Math.max(box.bottom, y);
-  };
-  for (const track of tracks) {
-    const chosen = selection.get(track.id);
-    if (!chosen || track.locked) continue;
-    track.points.forEach(({ x, y }, i) => {
-      if (!chosen.size || chosen.has(i)) add(x, y);
-    });
-  }
-  const [width, height] = [box.right - box.left, box.bottom - box.top];
-  return width + height > 0 ? { x: box.left, y: box.top, width, height } : null;
+/** The box round the selection where it is of whole tracks, which can be scaled and turned; else null. */
+export function boxOf(document, selection) {
+  const ids = [...selection.keys()].filter((id) => !document.tracks.find((track) => track.id === id)?.locked);
+  if (!ids.length || [...selection.values()].some((points) => points.size)) return null;
+  const bounds = boundsOf(document, ids);
+  return bounds && bounds.width + bounds.height > 0 ? bounds : null;
 }
 
 /** The handles of the box: four corners that scale, one above that turns. */
@@ -78,7 +67,7 @@ export function hitsAt(document, { selection, box, scale, reach }, x, y) {
   const chosen = open.filter((track) => selection.has(track.id));
   for (const track of chosen) found.push(...handlesAt(track, selection.get(track.id), near));
   if (box) {
-    const bounds = boundsOf(chosen, selection);
+    const bounds = boxOf(document, selection);
     if (bounds) found.push(...boxHandles(bounds, scale).filter(near).map((handle) => ({ kind: "box", handle, bounds })));
   }
   const rest = open.filter((track) => !selection.has(track.id)).reverse();
@@ -125,8 +114,8 @@ function handlesAt(track, chosen, near) {
   return found;
 }
 
-/** Tracks and points inside a rectangle: points of tracks already selected, else whole tracks. @returns {Selection} */
-export function insideOf(document, selection, { x, y, width, height }) {
+/** What is inside a rectangle: whole tracks, or the points of those that are inside in part. @returns {Selection} */
+export function insideOf(document, { x, y, width, height }) {
   const inside = (point) => point.x >= x && point.x <= x + width && point.y >= y && point.y <= y + height;
   const found = new Map();
   for (const track of document.tracks) {

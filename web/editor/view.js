@@ -3,7 +3,7 @@
 // `drawFront` the selected tracks, their handles and where every point is at the frame.
 
 import { cameraMatrix, evaluate, pointAt, segments, shareAt, timingOf, visibleAt } from "./spline.js";
-import { boundsOf, boxHandles, gridCorners } from "./selection.js";
+import { boxHandles, boxOf, gridCorners } from "./selection.js";
 
 /**
  * @typedef {{document: object, viewport: import("./viewport.js").Viewport, width: number, height: number, ratio: number,
@@ -44,7 +44,7 @@ export function drawFront(ctx, scene) {
   const chosen = document.tracks.filter((track) => !track.hidden && selection.has(track.id));
   for (const track of chosen) drawTrack(ctx, scene, track, true);
   for (const track of chosen) drawHandles(ctx, scene, track);
-  if (scene.box) drawBox(ctx, scene, chosen);
+  if (scene.box) drawBox(ctx, scene);
   drawHeads(ctx, scene);
   if (scene.hover?.ghost) drawGhost(ctx, scene, scene.hover.ghost);
   if (scene.marquee) drawMarquee(ctx, scene, scene.marquee);
@@ -291,8 +291,8 @@ function drawGridFrame(ctx, scene, track) {
 }
 
 /** The frame that scales and turns what is selected. */
-function drawBox(ctx, scene, tracks) {
-  const bounds = boundsOf(tracks, scene.selection);
+function drawBox(ctx, scene) {
+  const bounds = boxOf(scene.document, scene.selection);
   if (!bounds) return;
   const { scale } = scene.viewport;
   const { x, y, width, height } = bounds;
