@@ -79,13 +79,14 @@ export class Background {
   constructor(editor) {
     this.editor = editor;
     this.turn = 0;
-    this.stop = editor.on((change) => change === "frame" && this.#seek());
+    editor.on((change) => change === "frame" && this.#seek());
   }
 
-  destroy() {
+  /** Lets go of the picture. */
+  clear() {
     this.turn++;
-    this.stop();
     this.editor.picture?.close?.();
+    this.editor.picture = null;
   }
 
   #seek() {

@@ -38,10 +38,8 @@ export class Stage {
     this.scheduled = 0;
     this.stops = [editor.on((change) => this.#changed(change))];
     this.#listen();
-    this.resizes = new ResizeObserver(() => this.refresh());
+    this.resizes = new ResizeObserver(() => this.#resized());
     this.resizes.observe(this.element);
-    // The graph's zoom and the window's pixel ratio change without an event that reaches here.
-    this.watch = setInterval(() => !this.paused && this.#ratio() !== this.drawnRatio && this.refresh(), 500);
     this.refresh();
   }
 
@@ -94,6 +92,13 @@ export class Stage {
 
   refresh() {
     this.#stale("back");
+  }
+
+  /** The graph's zoom and the window's pixel ratio change without an event that reaches here: looked at while it is seen. */
+  #resized() {
+    clearInterval(this.watch);
+    if (this.width) this.watch = setInterval(() => !this.paused && this.#ratio() !== this.drawnRatio && this.refresh(), 500);
+    this.refresh();
   }
 
   #stale(layer) {

@@ -208,7 +208,6 @@ export class Surface {
   menu(at, items) {
     this.focus();
     showMenu(at, items, { parent: document.body });
-    document.querySelector(".tse-menu")?.setAttribute("data-theme", this.root.dataset.theme ?? "");
   }
 
   fileMenu({ clientX, clientY }) {

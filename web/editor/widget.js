@@ -62,14 +62,12 @@ export class Compact {
     const focus = () => this.surface.focus();
     const tools = toolBar(editor, focus);
     const history = historyButtons(editor);
-    this.info = h("span.tse-info");
     this.element = this.surface.root;
     this.element.classList.add("tse-compact");
     this.element.append(
       h("div.tse-bar-top", {}, tools.element, h("span.tse-space"), history.element,
         button("expand", "Open the large editor (O)", () => this.open(), h("span", {}, "Open editor"))),
       this.surface.stage.element, this.timeline.element);
-    this.stops = [tools.stop, history.stop];
   }
 
   /** The large editor; the one that is open if there is one. */
@@ -86,12 +84,11 @@ export class Compact {
     return this.overlay;
   }
 
-  destroy() {
+  /** Its node is gone, perhaps for good: nothing goes on without it. */
+  rest() {
     this.overlay?.close();
-    this.stops.forEach((stop) => stop());
     this.editor.setPlaying(false);
-    this.timeline.destroy();
-    this.surface.destroy();
+    this.surface.keyboard.blur();
   }
 }
 
