@@ -103,6 +103,7 @@ export class Editor {
 
   /** Runs an edit and shows what it refuses. @param {() => object} make gives the new document */
   attempt(make, label) {
+    if (this.error) return false;
     try {
       this.edit(make(), label);
       return true;

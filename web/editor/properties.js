@@ -25,7 +25,7 @@ export class Properties {
     const { editor } = this;
     this.move = move;
     const key = JSON.stringify(move ? ["camera", move, this.camera.kind] : this.tracks.length ? [...this.tracks.map(({ id, kind, interpolation }) => [id, kind, interpolation]),
-      this.point?.index, this.tracks[0].seconds] : ["canvas", editor.document.camera.length > 0]);
+      this.point?.index, this.track.seconds, Boolean(this.track.grid?.mask)] : ["canvas", editor.document.camera.length > 0]);
     if (key !== this.key) {
       this.key = key;
       this.fields = [];
@@ -126,6 +126,9 @@ export class Properties {
     });
     add(pairField("Points", field("columns", "columns", 1), field("rows", "rows", 1)));
     add(pairField("Size", field("width", "width", 0), field("height", "height", 0)));
+    if (!this.track.grid.mask) return;
+    const run = () => this.#set({ grid: { ...this.track.grid, mask: null } }, "grid");
+    add({ element: h("p.tse-hint", {}, "Only the points inside the drawn shape. ", h("a", { onclick: run, role: "button" }, "All of them")) });
   }
 
   #cameraFields() {
