@@ -246,17 +246,17 @@ def image_tokens(image: Tensor | None, image_encoder, output) -> Tensor | None:
 
 
 def video_size(defaults: dict, image: Tensor | None, width: int, height: int) -> tuple[int, int]:
-    """Fills in what is 0: the model's own area at the image's proportions, in steps of 16 pixels.
+    """Fills in what is 0: the size that the model was made for, at the image's proportions, in steps of 16 pixels.
 
-    A model whose own size is a square was trained on squares alone and keeps it. defaults: `width` and `height` of the
-    model in pixels; image: [1, h, w, 3].
+    defaults: `width` and `height` of the model in pixels, or `sizes`, the only ones that it was trained on, of which the
+    one is taken whose shape is nearest. image: [1, h, w, 3].
     """
-    own_width, own_height = defaults["width"], defaults["height"]
-    aspect = own_width / own_height
-    if image is not None and aspect != 1:
-        aspect = image.shape[2] / image.shape[1]
+    own = (defaults["width"], defaults["height"])
+    aspect = own[0] / own[1] if image is None else image.shape[2] / image.shape[1]
+    if not width and not height and "sizes" in defaults:
+        return tuple(min(defaults["sizes"], key=lambda size: abs(math.log(size[0] / size[1] / aspect))))
     if not width and not height:
-        width, height = math.sqrt(own_width * own_height * aspect), math.sqrt(own_width * own_height / aspect)
+        width, height = math.sqrt(own[0] * own[1] * aspect), math.sqrt(own[0] * own[1] / aspect)
     width, height = width or height * aspect, height or width / aspect
     return tuple(max(SIDE_STEP, round(side / SIDE_STEP) * SIDE_STEP) if isinstance(side, float) else side
                  for side in (width, height))  # fmt: skip
