@@ -11,11 +11,11 @@ from .errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-KINDS = {  # kind: the folder of ComfyUI/models that such files belong to, the node that loads them
-    "diffusion model": ("diffusion_models", "TrajectoryModelLoader"),
-    "vae": ("vae", "TrajectoryVAELoader"),
-    "text encoder": ("text_encoders", "TrajectoryTextEncoderLoader"),
-    "image encoder": ("clip_vision", "TrajectoryImageEncoderLoader"),
+KINDS = {  # kind: its name in a sentence, the folder of ComfyUI/models for such files, the node that loads them
+    "diffusion model": ("diffusion model", "diffusion_models", "Trajectory Model Loader"),
+    "vae": ("VAE", "vae", "Trajectory VAE Loader"),
+    "text encoder": ("text encoder", "text_encoders", "Trajectory Text Encoder Loader"),
+    "image encoder": ("image encoder", "clip_vision", "Trajectory Image Encoder Loader"),
 }
 
 

@@ -10,7 +10,7 @@ from .checkpoint import Checkpoint, open_checkpoint
 from .description import KINDS, Description, seems_to_be
 from .errors import CheckpointError
 
-FAMILIES = ("wan",)
+FAMILIES = {"wan": "Wan 2.1"}  # folder: name in a sentence
 
 
 def describe(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> Description | None:
@@ -41,7 +41,8 @@ def identify(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> D
     found = describe(checkpoint, kind, stated)
     if found is None:
         raise CheckpointError(
-            f"{checkpoint.path} is not a {kind} of {' or '.join(FAMILIES)}. " + _what_else(checkpoint, kind)
+            f"{checkpoint.path} is not a {KINDS[kind][0]} of {' or '.join(FAMILIES.values())}. "
+            + _what_else(checkpoint, kind)
         )
     if found.problem:
         raise CheckpointError(f"{checkpoint.path}: {found.problem}")
@@ -49,12 +50,12 @@ def identify(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> D
 
 
 def _what_else(checkpoint: Checkpoint, kind: str) -> str:
-    for other, (folder, node) in KINDS.items():
+    for other, (name, folder, node) in KINDS.items():
         found = describe(checkpoint, other) if other != kind else None
         if found is not None:
             return (
-                f"It is a {found.family} {found.kind}: it belongs to ComfyUI/models/{folder} and is loaded by "
-                f"{node}. A {kind} is needed here."
+                f"It is a {FAMILIES[found.family]} {name}: it belongs to ComfyUI/models/{folder} and is loaded by "
+                f"{node}. A {KINDS[kind][0]} is needed here."
             )
     foreign = seems_to_be(checkpoint)
     if foreign:

@@ -184,7 +184,7 @@ def test_infinite_weights_are_found(file: Path) -> None:
 def test_a_vae_loaded_as_a_model_is_told_where_it_belongs(file: Path) -> None:
     save_file(WanVAE(WanVAEConfig(dim=4)).state_dict(), file)
     with pytest.raises(
-        CheckpointError, match=r"not a diffusion model.*It is a wan vae: .*models/vae.*TrajectoryVAELoader"
+        CheckpointError, match=r"not a diffusion model.*It is a Wan 2.1 VAE: .*models/vae.*Trajectory VAE Loader"
     ):
         load(file)
     assert info(file)["kind"] == "vae"
