@@ -33,6 +33,7 @@ DEFAULTS = {
     "scheduler": "unipc", "temperature": 220.0, "topk": 2,
 }  # fmt: skip
 METHODS = ("auto", "ati", "none")
+MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and take very long
 
 
 @dataclass
@@ -177,6 +178,8 @@ class WanVideoModel:
         plain = plain_conditioning(latents)
         patched = plain
         if method == "ati":
+            if tracks.count > MOST_TRACKS:
+                raise ModelError(f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer.")
             on_frame = fit_tracks(tracks, image.shape[-2], image.shape[-3], width, height, box).resample(frames)
             patched = motion_patch(
                 normalised(on_frame, width, height).to(latents.device), latents,
