@@ -1,5 +1,5 @@
-"""Videos whose motion is known: a textured disc that moves over another texture, blurred and noisy as a model's output is.
-Also the small helpers that several tests of `trajectory` share."""
+"""Videos whose motion is known: a textured disc that moves over another texture, blurred and noisy as a model's output
+is. Also the small helpers that several tests of `trajectory` share."""
 
 from __future__ import annotations
 
@@ -38,5 +38,6 @@ def moving_disc(
 def curve(frames: int, start: tuple[float, float], step: tuple[float, float], bend: float = 0.06) -> np.ndarray:
     """[frames, 2]: from `start` by `step` a frame, turning by `bend` radians a frame."""
     angle = bend * np.arange(frames - 1)
-    turned = np.stack([step[0] * np.cos(angle) - step[1] * np.sin(angle), step[0] * np.sin(angle) + step[1] * np.cos(angle)], -1)
+    x, y = step
+    turned = np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)], -1)
     return np.concatenate([[start], np.asarray(start) + np.cumsum(turned, axis=0)])

@@ -1,5 +1,5 @@
-"""Tracks in NumPy files: CoTracker's .npz, Wan-Move's *_tracks.npy + *_visibility.npy. Headers are checked before memory
-is taken and nothing is unpickled. Knows arrays; which file is which is decided in formats.py."""
+"""Tracks in NumPy files: CoTracker's .npz, Wan-Move's *_tracks.npy + *_visibility.npy. Headers are checked before
+memory is taken and nothing is unpickled. Knows arrays; which file is which is decided in formats.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""ATI's own numbers: the track file (.pth), its time resampling, and the [frames, tracks, 4] tensor of the motion patch.
-Knows the official format and its quirks; knows no model and no ComfyUI."""
+"""ATI's own numbers: the track file (.pth), its time resampling, and the [frames, tracks, 4] tensor of the motion
+patch. Knows the official format and its quirks; knows no model and no ComfyUI."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def decode_ati(data: bytes, name: str) -> np.ndarray:
     """The array in the bytes of an ATI track file: [tracks, 121, 1, 3] float32, 8 * (x, y, visible).
 
     The file is a torch.save of one `bytes` object, which is an .npz with the key 'array' (bytedance/ATI
-    tools/trajectory_editor/app.py:array_to_npz_bytes). Nothing in it is executed; TracksError where it is anything else.
+    tools/trajectory_editor/app.py:array_to_npz_bytes). Nothing in it is executed; TracksError where it is anything
+    else.
     """
     check_archive(data, name)
     try:
@@ -119,8 +120,8 @@ def array_to_tracks(array: np.ndarray, canvas: tuple[int, int] | None = None) ->
 
 
 def encode_ati(tracks: Tracks) -> bytes:
-    """An ATI track file: resampled to 121 points, times 8, float32 (positions off the canvas and parts of a pixel stay).
-    The format has no canvas: ATI takes the positions to be pixels of the start image."""
+    """An ATI track file: resampled to 121 points, times 8, float32 (positions off the canvas and parts of a pixel
+    stay). The format has no canvas: ATI takes the positions to be pixels of the start image."""
     tracks = tracks.resample(LENGTH)
     values = torch.cat([tracks.path, tracks.visibility[..., None].float()], dim=-1)  # [121, tracks, 3]
     packed = io.BytesIO()

@@ -32,16 +32,16 @@ def camera(
 ) -> Tracks:
     """The tracks carried along by a camera that starts at rest position in frame 0 and moves at a steady rate.
 
-    pan: (x, y) a frame, in pixels or in percent of the canvas's width and height; positive moves the picture right and down.
-    zoom: a frame, positive moves in: percent grows by that much each frame (compounding), pixels moves the middle of the
-    nearest edge by that much. rotate: degrees a frame, clockwise on the screen. center: of zoom and rotation, pixels
-    (default: the middle of the canvas). Zoom and rotation act first, then pan. TracksError where a zoom turns the picture
-    inside out, or the canvas is needed but unknown.
+    pan: (x, y) a frame, in pixels or in percent of the canvas's width and height; positive moves the picture right and
+    down. zoom: a frame, positive moves in: percent grows by that much each frame (compounding), pixels moves the middle
+    of the nearest edge by that much. rotate: degrees a frame, clockwise on the screen. center: of zoom and rotation,
+    pixels (default: the middle of the canvas). Zoom and rotation act first, then pan. TracksError where a zoom turns
+    the picture inside out, or the canvas is needed but unknown.
     """
     if unit not in UNITS:
         raise TracksError(f"The unit of a camera move is one of {UNITS}, not {unit!r}.")
     if tracks.canvas is None and (unit == "percent" or zoom):
-        raise TracksError("These tracks have no canvas, so the camera's percent and zoom have no measure: resize them first.")
+        raise TracksError("Percent and zoom are measured by the canvas, and these tracks have none: resize them first.")
     time = torch.arange(tracks.frames, dtype=torch.float64)
     x, y = pan
     if unit == "percent":
@@ -49,7 +49,7 @@ def camera(
     if zoom:
         factor = (1 + zoom / 100) ** time if unit == "percent" else 1 + zoom * time / (min(tracks.canvas) / 2)
         if zoom <= -100 and unit == "percent" or not (factor > 0).all():
-            raise TracksError(f"A zoom of {zoom:g} {unit} a frame shrinks the picture to nothing in {tracks.frames} frames.")
+            raise TracksError(f"A zoom of {zoom:g} {unit} a frame shrinks all to nothing in {tracks.frames} frames.")
         tracks = tracks.zoom(factor, center)
     if rotate:
         tracks = tracks.rotate(rotate * time, center)

@@ -1,5 +1,5 @@
-"""The coarse half of the optical tracker: the cheapest way through all frames of a small copy of the video along which a
-point's surroundings look as in its first frame. Sees whole clips, to about a pixel; follow.py refines it."""
+"""The coarse half of the optical tracker: the cheapest way through all frames of a small copy of the video along which
+a point's surroundings look as in its first frame. Sees whole clips, to about a pixel; follow.py refines it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ EFFORT = 0.3  # cost of moving that far; a place that looks nothing like the fir
 
 
 def coarse_ways(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """frames [frames, height, width, 3] uint8 in the order to follow, points [n, 2] pixels of the first -> [frames, n, 2]."""
+    """frames [frames, height, width, 3] uint8 in the order to follow, points [n, 2] pixels of the first -> [frames, n,
+    2]."""
     cv2 = import_cv2()
     scale = min(1.0, SIDE / min(frames.shape[1:3]))
     if scale < 1:
@@ -35,7 +36,8 @@ def coarse_ways(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def cost_map(picture: np.ndarray, patch: np.ndarray) -> np.ndarray:
-    """[height, width] in 0..1: how little each place of the (padded) picture looks like the patch, the middle counting most."""
+    """[height, width] in 0..1: how little each place of the (padded) picture looks like the patch, the middle counting
+    most."""
     cv2 = import_cv2()
     bell = cv2.getGaussianKernel(len(patch), len(patch) * 0.25).astype(np.float32)
     weights = np.repeat((bell @ bell.T)[..., None], 3, axis=2) / 3
@@ -49,7 +51,8 @@ def cost_map(picture: np.ndarray, patch: np.ndarray) -> np.ndarray:
 
 
 def cheapest_way(costs: np.ndarray, start: np.ndarray, reach: int) -> np.ndarray:
-    """costs [frames, height, width], start (x, y) -> [frames, 2] (x, y): least sum of costs and of effort for moving."""
+    """costs [frames, height, width], start (x, y) -> [frames, 2] (x, y): least sum of costs and of effort for
+    moving."""
     frames, height, width = costs.shape
     effort = EFFORT * (np.arange(-reach, reach + 1) / reach).astype(np.float32) ** 2
     total = np.full((height, width), 1e6, np.float32)

@@ -43,8 +43,8 @@ def parse_batches(text: str | Sequence[str]) -> list[list[list[Point]]]:
 
 
 def to_coordinates(tracks: Tracks) -> str:
-    """JSON text that KJNodes and core track nodes read; parts of a pixel are kept. One track is a flat list, several a list
-    of lists. A point that is not visible carries "visible": false, which others ignore."""
+    """JSON text that KJNodes and core track nodes read; parts of a pixel are kept. One track is a flat list, several a
+    list of lists. A point that is not visible carries "visible": false, which others ignore."""
     lists = [
         [point if visible else {**point, "visible": False} for point, visible in zip(points, visibility)]
         for points, visibility in (

@@ -1,4 +1,5 @@
-"""Tracks drawn on pictures and videos, and videos laid out as a contact sheet. Draws what it is told: computes no tracks."""
+"""Tracks drawn on pictures and videos, and videos laid out as a contact sheet. Draws what it is told: computes no
+tracks."""
 
 from __future__ import annotations
 
@@ -28,10 +29,10 @@ def draw_tracks(
 ) -> Video:
     """The video with the current points and the trails behind them.
 
-    video: [frames, height, width, 3] uint8 or float in 0..1, NumPy or torch; one picture is repeated for every frame of the
-    tracks. Tracks are resampled to the frames and resized to the frame. trail: how many frames back the fading trail reaches
-    (0: none). size: radius of a point in pixels (default: by the frame). colors: an RGB triple a track (0..255).
-    An invisible point is hollow and has a faint trail. -> a video of the same kind.
+    video: [frames, height, width, 3] uint8 or float in 0..1, NumPy or torch; one picture is repeated for every frame of
+    the tracks. Tracks are resampled to the frames and resized to the frame. trail: how many frames back the fading
+    trail reaches (0: none). size: radius of a point in pixels (default: by the frame). colors: an RGB triple a track
+    (0..255). An invisible point is hollow and has a faint trail. -> a video of the same kind.
     """
     frames, back = as_uint8(video)
     if len(frames) == 1 and tracks.frames > 1:
@@ -53,7 +54,8 @@ def draw_tracks(
 def draw_paths(image: Video, tracks: Tracks, *, size: float | None = None, colors: list | None = None) -> Video:
     """The whole paths on one picture: a dot where each starts, an arrow head where it ends, invisible parts faint.
 
-    image: [height, width, 3] or [1, height, width, 3]; returned in the same kind and shape (of a video, the first frame).
+    image: [height, width, 3] or [1, height, width, 3]; returned in the same kind and shape (of a video, the first
+    frame).
     """
     frames, back = as_uint8(image)
     pen = Pen(frames.shape, size)
@@ -68,8 +70,8 @@ def draw_paths(image: Video, tracks: Tracks, *, size: float | None = None, color
 
 
 def contact_sheet(video: Video, columns: int = 4, *, rows: int | None = None, gap: int = 2) -> Video:
-    """Frames of the video side by side, evenly spaced in time, first and last included -> [height, width, 3] of the same
-    kind. rows: how many (default: as many as hold up to 16 frames)."""
+    """Frames of the video side by side, evenly spaced in time, first and last included -> [height, width, 3] of the
+    same kind. rows: how many (default: as many as hold up to 16 frames)."""
     if columns < 1 or gap < 0 or rows is not None and rows < 1:
         raise TracksError(f"A contact sheet of {columns} columns and {rows} rows: at least one of each is needed.")
     frames, back = as_uint8(video)
@@ -132,9 +134,10 @@ class Pen:
                 self.stroke(points[k : k + 2], shade, opacity, thickness)
 
     def point(self, at: np.ndarray, visible: bool, rgb: tuple, scale: float = 1.0) -> None:
-        circle = lambda radius, ink, thickness: self.cv2.circle(  # noqa: E731
-            self.layer, tuple(at.tolist()), round(radius * scale * (1 << SHIFT)), ink, thickness, self.cv2.LINE_AA, SHIFT
-        )  # fmt: skip
+        def circle(radius: float, ink: tuple, thickness: int) -> None:
+            size = round(radius * scale * (1 << SHIFT))
+            self.cv2.circle(self.layer, tuple(at.tolist()), size, ink, thickness, self.cv2.LINE_AA, SHIFT)
+
         if visible:
             circle(self.radius + 2 * self.edge, (*DARK, 255), -1)
             circle(self.radius + self.edge, (255, 255, 255, 255), -1)
@@ -154,8 +157,8 @@ class Pen:
         start = points[before[-1]] if len(before) else points[away.argmax()]
         along = (tip - start) / np.linalg.norm(tip - start)
         across = np.array([-along[1], along[0]])
-        head = np.array([tip + along * reach * 1.6, tip - along * reach + across * reach * 1.4, tip - along * reach * 0.5,
-                         tip - along * reach - across * reach * 1.4])  # fmt: skip
+        corners = ((1.6, 0), (-1, 1.4), (-0.5, 0), (-1, -1.4))  # along and across the direction
+        head = np.array([tip + reach * (a * along + b * across) for a, b in corners])
         head = head.round().astype(np.int32).reshape(-1, 1, 2)
         self.cv2.polylines(self.layer, [head], True, (*DARK, 255), 2 * self.edge + 1, self.cv2.LINE_AA, SHIFT)
         self.cv2.fillPoly(self.layer, [head], (*rgb, 255), self.cv2.LINE_AA, SHIFT)

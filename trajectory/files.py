@@ -12,7 +12,8 @@ from .tracks import TracksError
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file; TracksError naming it where it is missing, unreadable or larger than a track file can be."""
+    """The content of a file; TracksError naming it where it is missing, unreadable or larger than a track file can
+    be."""
     path = Path(path)
     try:
         size = path.stat().st_size

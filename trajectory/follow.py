@@ -4,7 +4,8 @@ never told where the points were meant to go. Knows pictures; knows no model and
 Two searches help each other. Coarse: in a small copy of the video, the cheapest way through all frames along which the
 point's surroundings look as in its first frame (coarse.py); it survives motion that is large for a small object. Fine:
 pyramidal Lucas-Kanade from frame to frame on a ring of neighbours (the median moves the point), each step checked
-backwards; then matched against the first frame, from where it stands and from the coarse way, which removes drift.
+backwards; then aligned with the first frame, the middle of the patch counting most, which removes drift and keeps the
+ground behind a small object from pulling. Where that looks unlike the first frame, the coarse way is asked.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SMOOTH = 0.7  # pixels of a small video: sigma of the blur that takes its noise 
 SIZES = (41, 63, 95)  # of the patch round a point: the smallest that has something to hold on to
 RETURN = 2.0  # how near the way back must end
 DRIFT = 20.0  # how far the match with the first frame may lie from the frame-to-frame position
+LEAP = 100.0  # a point that was seen in the last frame is not believed to move further
 GRIP = 1.5  # grey levels a pixel: the slope across a patch, in the direction where it is least
 # Correlation of patches, -1..1:
 ALIKE, AGAIN = 0.5, 0.75  # still the same thing; certainly it, found again after being lost
@@ -40,8 +42,8 @@ ENOUGH = 4  # neighbours of 9 that must come back
 def follow(video: Video, points: Sequence | Tensor, *, start: int | Sequence[int] = 0) -> Tracks:
     """Where the points of frame `start` are in every frame.
 
-    video: [frames, height, width, 3] uint8 or float in 0..1. points: [tracks, 2] pixels of that video. start: the frame in
-    which the points are given, or one for each point; before and after it they are followed in both directions.
+    video: [frames, height, width, 3] uint8 or float in 0..1. points: [tracks, 2] pixels of that video. start: the frame
+    in which the points are given, or one for each point; before and after it they are followed in both directions.
     -> Tracks on the video's size. A point that is lost or leaves the picture is invisible and held at its last known
     position; it is visible again where it is clearly found again. The position in frame `start` is the given one.
     """
@@ -52,7 +54,8 @@ def follow(video: Video, points: Sequence | Tensor, *, start: int | Sequence[int
         raise TracksError(f"Points to follow are [tracks, 2] finite pixels, not {list(points.shape)}.")
     starts = np.broadcast_to(np.asarray(start, int), len(points))
     if ((starts < 0) | (starts >= count)).any():
-        raise TracksError(f"Points start in frames {sorted(set(starts.tolist()))}, but the video has frames 0 to {count - 1}.")
+        wrong = sorted(set(starts.tolist()))
+        raise TracksError(f"Points start in frames {wrong}, but the video has frames 0 to {count - 1}.")
 
     short = min(height, width)
     scale = min(SIDE / short, ENLARGE) if short < SIDE else min(1.0, 2 * SIDE / short)
@@ -134,6 +137,7 @@ class Tracker:
                 other = [born[i] for i in doubt]
                 coarse, again = self.settle(now, ways[k, doubt].astype(np.float32), other)
                 jump = again >= np.where(seen[k - 1, doubt], np.maximum(first[doubt] + BETTER, ALIKE), AGAIN)
+                jump &= ~seen[k - 1, doubt] | (np.linalg.norm(coarse - at[doubt], axis=-1) < LEAP)
                 best[doubt[jump]], first[doubt[jump]] = coarse[jump], again[jump]
             seen[k] = (first >= FIRST) & self.on_picture(best)
             path[k] = np.where(seen[k][:, None], best, at)
@@ -142,8 +146,8 @@ class Tracker:
         return path, seen
 
     def step(self, last: int, now: int, at: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The likelier of two new positions [n, 2], looked for at rest and at the last speed, and how alike [n] to the last
-        frame it looks there (-1: not found)."""
+        """The likelier of two new positions [n, 2], looked for at rest and at the last speed, and how alike [n] to the
+        last frame it looks there (-1: not found)."""
         best, likeness = at.copy(), np.full(len(at), -1.0)
         patches = [self.patch(last, point) for point in at]
         for guess, levels in ((at, 3), (at + speed, 1)):
@@ -156,8 +160,8 @@ class Tracker:
         return best, likeness
 
     def settle(self, now: int, at: np.ndarray, born: list) -> tuple[np.ndarray, np.ndarray]:
-        """Positions [n, 2] corrected by matching the first frame directly, where that is near and looks no worse; and how
-        alike [n] to the first frame they look."""
+        """Positions [n, 2] corrected by matching the first frame directly, where that is near and looks no worse; and
+        how alike [n] to the first frame they look."""
         at = at.copy()
         likeness = np.array([self.alike(patch, self.patch(now, point)) for patch, point in zip(born, at)])
         for i, patch in enumerate(born):
@@ -169,8 +173,8 @@ class Tracker:
         return at, likeness
 
     def align(self, patch: np.ndarray, frame: int, at: np.ndarray) -> np.ndarray:
-        """Where near `at` [2] the frame matches the patch best: Gauss-Newton on the translation (Baker and Matthews 2004,
-        inverse compositional), the middle counting most, indifferent to brightness."""
+        """Where near `at` [2] the frame matches the patch best: Gauss-Newton on the translation (Baker and Matthews
+        2004, inverse compositional), the middle counting most, indifferent to brightness."""
         down, across = np.gradient(patch, axis=(0, 1))
         slopes = np.stack([across, down], axis=-1).reshape(-1, 2)
         weighted = slopes * np.broadcast_to(self.weights, patch.shape).reshape(-1, 1)
@@ -195,17 +199,18 @@ class Tracker:
         return float((a * b * self.weights).sum() / np.sqrt(size + 1.0))
 
     def flow(self, a: int, b: int, at: np.ndarray, guess: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Lucas-Kanade of each point's ring from frame a to b, starting at `guess`, checked backwards -> [n, 2], found [n]."""
+        """Lucas-Kanade of each point's ring from frame a to b, starting at `guess`, checked backwards -> [n, 2], found
+        [n]."""
         options = dict(
-            winSize=(self.size, self.size), maxLevel=levels, flags=self.cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-5,
+            winSize=(self.size, self.size), maxLevel=levels, minEigThreshold=1e-5,
+            flags=self.cv2.OPTFLOW_USE_INITIAL_FLOW,
             criteria=(self.cv2.TERM_CRITERIA_EPS | self.cv2.TERM_CRITERIA_COUNT, 40, 0.01),
         )  # fmt: skip
         ring = (at[:, None] + self.offsets).astype(np.float32).reshape(-1, 1, 2)
         aim = (guess[:, None] + self.offsets).astype(np.float32).reshape(-1, 1, 2)
-        there, ok, _ = self.cv2.calcOpticalFlowPyrLK(self.pictures.grey[a], self.pictures.grey[b], ring, aim.copy(), **options)
-        back, ok_back, _ = self.cv2.calcOpticalFlowPyrLK(
-            self.pictures.grey[b], self.pictures.grey[a], there, there - (aim - ring), **options
-        )  # fmt: skip
+        a, b = self.pictures.grey[a], self.pictures.grey[b]
+        there, ok, _ = self.cv2.calcOpticalFlowPyrLK(a, b, ring, aim.copy(), **options)
+        back, ok_back, _ = self.cv2.calcOpticalFlowPyrLK(b, a, there, there - (aim - ring), **options)
         error = np.linalg.norm(back - ring, axis=-1).reshape(len(at), -1)
         good = (ok.reshape(error.shape) > 0) & (ok_back.reshape(error.shape) > 0) & (error < RETURN)
         shift = (there - ring).reshape(len(at), -1, 2)

@@ -1,5 +1,5 @@
-"""Videos in and out of OpenCV: any of uint8 or float in 0..1, NumPy or torch, one picture or many, and back to the same kind.
-Knows arrays; draws and tracks nothing."""
+"""Videos in and out of OpenCV: any of uint8 or float in 0..1, NumPy or torch, one picture or many, and back to the same
+kind. Knows arrays; draws and tracks nothing."""
 
 from __future__ import annotations
 

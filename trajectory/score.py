@@ -17,14 +17,15 @@ from .tracks import Tracks, TracksError
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Figures over every counted point: the frames in which the asked point is visible and on the canvas, without the frame
-    in which it was handed to the tracker (no error is possible there). Distances are in pixels of the video.
+    """Figures over every counted point: the frames in which the asked point is visible and on the canvas, without the
+    frame in which it was handed to the tracker (no error is possible there). Distances are in pixels of the video.
 
-    error: mean L2 distance; error_percent: of the short side, in percent. traj_error: mean L1 distance, |dx| + |dy| (Tora's
-    TrajError). acc_01, acc_05: share of counted points within 1% and 5% of the diagonal (ATI's Acc@0.01, Acc@0.05).
-    coverage: share of counted points that the tracker could see; where it lost a point, the last known position is taken as
-    the measured one, so that losing a track never helps. track_errors: mean L2 a track, NaN where none of it counts.
-    followed: the measured tracks; asked: the tracks as they were compared, at the video's size and length.
+    error: mean L2 distance; error_percent: of the short side, in percent. traj_error: mean L1 distance, |dx| + |dy|
+    (Tora's TrajError). acc_01, acc_05: share of counted points within 1% and 5% of the diagonal (ATI's Acc@0.01,
+    Acc@0.05). coverage: share of counted points that the tracker could see; where it lost a point, the last known
+    position is taken as the measured one, so that losing a track never helps. track_errors: mean L2 a track, NaN where
+    none of it counts. followed: the measured tracks; asked: the tracks as they were compared, at the video's size and
+    length.
     """
 
     error: float
@@ -62,7 +63,8 @@ class Score:
 
 
 def score(video: Video, tracks: Tracks, *, followed: Tracks | None = None) -> Score:
-    """Follow each track's point through the video, from the first frame in which it is visible and on the canvas, and compare.
+    """Follow each track's point through the video, from the first frame in which it is visible and on the canvas, and
+    compare.
 
     video: [frames, height, width, 3] uint8 or float in 0..1. Tracks are resampled to its frames and resized to its size
     (taken to be in its pixels where they have no canvas). followed: measured tracks of another tracker, used instead.
@@ -88,7 +90,8 @@ def score(video: Video, tracks: Tracks, *, followed: Tracks | None = None) -> Sc
         followed = Tracks(path, seen, (width, height), asked.fps)
     elif (followed.frames, followed.count) != (count, asked.count):
         raise TracksError(
-            f"The followed tracks are {followed.count} over {followed.frames} frames; {asked.count} over {count} are needed."
+            f"The followed tracks are {followed.count} over {followed.frames} frames; "
+            f"{asked.count} over {count} are needed."
         )
     away = (followed.path - asked.path).double()
     distance = away.norm(dim=-1)
@@ -110,8 +113,8 @@ def score(video: Video, tracks: Tracks, *, followed: Tracks | None = None) -> Sc
 
 
 def draw_score(video: Video, result: Score) -> Video:
-    """The comparison drawn on the video: what was asked as a pale line with a ring, what was followed in the track's colour
-    with a dot, and the gap between the two in each frame. -> a video of the same kind."""
+    """The comparison drawn on the video: what was asked as a pale line with a ring, what was followed in the track's
+    colour with a dot, and the gap between the two in each frame. -> a video of the same kind."""
     frames, back = as_uint8(video)
     pen = Pen(frames.shape, None)
     asked, wanted = pen.place(result.asked)

@@ -1,4 +1,5 @@
-"""Golden cases of ATI's tracks: the official resampling, the official files, and the coordinates of ComfyUI's own node."""
+"""Golden cases of ATI's tracks: the official resampling, the official files, and the coordinates of ComfyUI's own
+node."""
 
 from __future__ import annotations
 
@@ -43,6 +44,7 @@ def tracks_comfy(case: GoldenCase) -> None:
             name = f"tracks_{sub['name']}_b{index}"
             ours = comfy_tracks(padded(tracks), size, frames)
             assert ours.shape[0] == frames
-            if (frames - 1) % (LENGTH - 1) == 0 and frames > 1:  # the reference drops source frame 1 and comes out one short
+            # At these lengths the reference drops the second frame and comes out one short.
+            if (frames - 1) % (LENGTH - 1) == 0 and frames > 1:
                 ours = torch.cat([ours[:1], ours[2:]])
             case.check(name, ours)

@@ -1,4 +1,5 @@
-"""ATI's track files and numbers, beyond what the golden cases hold: odd lengths, padding, and files with code inside."""
+"""ATI's track files and numbers, beyond what the golden cases hold: odd lengths, padding, and files with code
+inside."""
 
 import io
 import os

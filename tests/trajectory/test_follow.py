@@ -1,4 +1,5 @@
-"""The optical tracker on videos whose motion is known. The thresholds are the measured errors with about a half on top."""
+"""The optical tracker on videos whose motion is known. The thresholds are the measured errors with about a half on
+top."""
 
 import numpy as np
 import pytest
@@ -86,7 +87,10 @@ def test_floats_and_bytes_give_the_same_tracks():
     assert (a.path == b.path).all()
 
 
-@pytest.mark.parametrize("points, start", [([(1, 2, 3)], 0), ([], 0), ([(np.nan, 1)], 0), ([(5, 5)], 9), ([(5, 5)], -1)])
+BAD_POINTS = [([(1, 2, 3)], 0), ([], 0), ([(np.nan, 1)], 0), ([(5, 5)], 9), ([(5, 5)], -1)]
+
+
+@pytest.mark.parametrize("points, start", BAD_POINTS)
 def test_points_that_cannot_be_followed_are_refused(points, start):
     with pytest.raises(TracksError):
         follow(np.zeros((4, 32, 32, 3), np.uint8), points, start=start)

@@ -44,15 +44,20 @@ def test_coordinates_are_read_from_files_too(tmp_path, tracks):
     assert read_tracks(tmp_path / "renamed.txt", frames=17).frames == 17
 
 
-@pytest.mark.parametrize("names", [("pred_tracks", "pred_visibility"), ("tracks", "visibility"), ("track_path", "track_visibility")])
+@pytest.mark.parametrize("names", [
+    ("pred_tracks", "pred_visibility"), ("tracks", "visibility"), ("track_path", "track_visibility"),
+])  # fmt: skip
 def test_archives_of_the_point_trackers_are_read(tmp_path, tracks, names):
-    arrays = {names[0]: tracks.path[None].numpy(), names[1]: tracks.visibility[None, ..., None].numpy().astype(np.float32)}
-    np.savez(tmp_path / "x.npz", **arrays)
+    visibility = tracks.visibility[None, ..., None].float()
+    np.savez(tmp_path / "x.npz", **{names[0]: tracks.path[None].numpy(), names[1]: visibility.numpy()})
     again = read_tracks(tmp_path / "x.npz")
     assert torch.equal(again.path, tracks.path) and torch.equal(again.visibility, tracks.visibility)
 
 
-@pytest.mark.parametrize("pair", [("cat_tracks", "cat_visibility"), ("tracks", "visibility"), ("pred_tracks", "pred_visibility"), ("cat", "cat_visibility")])
+@pytest.mark.parametrize("pair", [
+    ("cat_tracks", "cat_visibility"), ("tracks", "visibility"), ("pred_tracks", "pred_visibility"),
+    ("cat", "cat_visibility"),
+])  # fmt: skip
 def test_pairs_of_arrays_are_found_by_name(tmp_path, tracks, pair):
     np.save(tmp_path / f"{pair[0]}.npy", tracks.path[None].numpy())
     assert read_tracks(tmp_path / f"{pair[0]}.npy").visibility.all()  # without the partner

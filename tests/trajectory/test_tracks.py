@@ -44,7 +44,9 @@ def test_a_position_that_is_no_pixel_names_its_track_and_frame(value):
         Tracks(path, torch.ones(4, 3))
 
 
-@pytest.mark.parametrize("canvas, fps", [((0, 5), None), ((5,), None), ("ab", None), ((10**9, 5), None), (None, 0), (None, float("nan"))])
+@pytest.mark.parametrize("canvas, fps", [
+    ((0, 5), None), ((5,), None), ("ab", None), ((10**9, 5), None), (None, 0), (None, float("nan")),
+])  # fmt: skip
 def test_a_canvas_or_rate_that_is_none_is_refused(canvas, fps):
     with pytest.raises(TracksError):
         Tracks(torch.zeros(1, 1, 2), torch.ones(1, 1), canvas, fps)
@@ -101,7 +103,8 @@ def test_panning_by_a_number_or_frame_by_frame():
 
 def test_zoom_and_rotation_turn_round_the_middle_of_the_canvas():
     assert line(1).zoom(2).path[0, 0].tolist() == [-50, -25]
-    assert torch.allclose(line(1).rotate(90).path[0, 0], torch.tensor([75.0, -25]), atol=1e-4)  # clockwise on the screen
+    turned = line(1).rotate(90).path[0, 0]  # clockwise on the screen
+    assert torch.allclose(turned, torch.tensor([75.0, -25]), atol=1e-4)
     assert line(1).zoom(3, center=(0, 0)).path[0, 0].tolist() == [0, 0]
     with pytest.raises(TracksError, match="center"):
         line(1, canvas=None).zoom(2)
@@ -140,7 +143,9 @@ def test_the_comfy_socket_accepts_every_visibility_that_core_nodes_make(visibili
     assert Tracks.from_comfy(value).visibility.tolist() == expected
 
 
-@pytest.mark.parametrize("value", [None, {}, {"track_path": None}, {"track_path": torch.zeros(2, 2, 2), "track_visibility": torch.ones(3, 2)}])
+@pytest.mark.parametrize("value", [
+    None, {}, {"track_path": None}, {"track_path": torch.zeros(2, 2, 2), "track_visibility": torch.ones(3, 2)},
+])  # fmt: skip
 def test_what_is_no_comfy_tracks_is_refused(value):
     with pytest.raises(TracksError):
         Tracks.from_comfy(value)
@@ -148,7 +153,8 @@ def test_what_is_no_comfy_tracks_is_refused(value):
 
 def test_importing_needs_no_opencv_and_no_comfyui():
     code = (
-        "import sys, types; package = types.ModuleType('p'); package.__path__ = [sys.argv[1]]; sys.modules['p'] = package\n"
+        "import sys, types\n"
+        "package = types.ModuleType('p'); package.__path__ = [sys.argv[1]]; sys.modules['p'] = package\n"
         "sys.modules['cv2'] = sys.modules['comfy'] = sys.modules['scipy'] = None\nimport p.trajectory\n"
     )
     root = __file__.rsplit("/tests/", 1)[0]
