@@ -13,7 +13,7 @@ app.registerExtension({
   /** The drawing is a STRING; in the browser it gets the editor in place of a text area. */
   addCustomNodeDefs(defs) {
     const input = defs[NODE]?.input?.required?.editor_state;
-    if (input) input[1] = { ...input[1], widgetType: WIDGET, socketless: true, multiline: false };
+    if (input) input[1] = { ...input[1], widgetType: WIDGET, socketless: true, multiline: false, tooltip: undefined };
   },
 
   getCustomWidgets() {

@@ -3,6 +3,7 @@
 
 import { Background, isVideoName, loadFrames, loadImage, loadVideo } from "./background.js";
 import { Editor } from "./editor.js";
+import { readTracks } from "./server.js";
 import { Compact, addStyles } from "./widget.js";
 
 const HEIGHT = 320; // pixels, the least that the widget asks for
@@ -35,7 +36,7 @@ class Mount {
     this.compact = new Compact(this.editor, {
       title: "Spline editor",
       background: { file: (file) => this.#keepFile(file) },
-      readTracks: (file) => this.#readTracks(file),
+      readTracks: (file) => readTracks((path, body) => api.fetchApi(path, { method: "POST", body }), file),
       forwardWheel: (event) => this.#forwardWheel(event),
     });
   }
@@ -198,21 +199,6 @@ class Mount {
     } catch (error) {
       this.editor.say(error.message, "error");
     }
-  }
-
-  /** Files that only the server can read (.pth, .npz), as this pack's JSON. */
-  async #readTracks(file) {
-    const query = new URLSearchParams({ name: file.name });
-    const answer = await this.api.fetchApi(`/trajectory/tracks?${query}`, { method: "POST", body: await file.arrayBuffer() });
-    const text = await answer.text();
-    if (answer.ok) return text;
-    let reason = `the server answers ${answer.status}`;
-    try {
-      reason = JSON.parse(text).error ?? reason;
-    } catch {
-      // no JSON: the status has to do
-    }
-    throw new Error(`${file.name}: ${reason}`);
   }
 
   /** The graph zooms under a node that has not been clicked. HTML nodes pass the wheel on by themselves. */

@@ -244,8 +244,14 @@ export class Stage {
     // A hand that only clicks trembles: nothing moves before three pixels.
     if (!this.moving && Math.hypot(place.x - this.began.x, place.y - this.began.y) < 3) return;
     this.moving = true;
-    if (this.gesture.every) for (const each of event.getCoalescedEvents?.() ?? [event]) this.gesture.every(this.at(each), each);
+    if (this.gesture.every) this.#every(event);
     this.gesture.move(at, event);
+  }
+
+  /** All places since the last event: pens and mice report more often than the screen is drawn. */
+  #every(event) {
+    const all = event.getCoalescedEvents?.() ?? [];
+    for (const each of all.length ? all : [event]) this.gesture.every(this.at(each), each);
   }
 
   #hover(event) {
@@ -330,6 +336,7 @@ export class Stage {
   #menu(event) {
     event.preventDefault();
     event.stopPropagation();
+    this.cancel(); // of a finger that was held
     this.options.onMenu?.(event);
   }
 

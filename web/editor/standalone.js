@@ -3,11 +3,13 @@
 //   GET /background  the image or video
 //   GET /tracks      the document as text; empty or 204: a new one
 //   POST /tracks     takes the document as text; an answer other than 2xx: {"error": text}
+//   POST /trajectory/tracks?name=   a track file, as server.js asks for it
 // Everything is saved as it changes.
 
 import { Background, loadImage, loadVideo } from "./background.js";
 import { h } from "./dom.js";
 import { Editor } from "./editor.js";
+import { readTracks } from "./server.js";
 import { Overlay } from "./widget.js";
 
 const SAVE_AFTER = 300; // milliseconds without another change
@@ -57,10 +59,18 @@ export async function start() {
   const editor = new Editor({ size: info ? { width: info.width, height: info.height, frames: info.frames, fps: info.fps } : {} });
   if (info) editor.host.save = saver(editor, state);
   const background = new Background(editor);
-  const overlay = new Overlay(editor, { title: info?.name ?? "Spline editor", background, buttons: [state] });
+  const overlay = new Overlay(editor, {
+    title: info?.name ?? "Spline editor", background, buttons: [state],
+    readTracks: info && ((file) => readTracks((path, body) => fetch(`.${path}`, { method: "POST", body }), file)),
+  });
   if (info?.name) document.title = `${info.name} – Spline editor`;
   const text = await (await get("./tracks"))?.text();
-  if (text) editor.load(text);
+  if (text) {
+    editor.size = {}; // it keeps the size and length that it was given
+    editor.load(text);
+    const { canvas, frames, fps } = editor.document;
+    if (!editor.error) editor.size = { ...canvas, frames, fps };
+  }
   if (info) await background.show((changed) => (info.kind === "video" ? loadVideo("./background", changed) : loadImage("./background")));
   return { editor, overlay, background };
 }

@@ -27,7 +27,7 @@ export class Surface {
     this.keyboard = h("textarea.tse-keyboard", { readOnly: true, ariaLabel: "Spline editor: ? lists the keys", inputMode: "none", spellcheck: false });
     this.note = h("div.tse-note", { role: "status" });
     this.stage.element.append(this.note);
-    this.root = h("div.tse", { tabIndex: -1 }, this.keyboard);
+    this.root = h("div.tse", { tabIndex: -1, title: "" }, this.keyboard);
     this.root.dataset.captureWheel = "true"; // of the newer frontend: the wheel is ours while we hold the keyboard
     this.#keep();
     this.#keys();
@@ -59,6 +59,7 @@ export class Surface {
     for (const name of KEPT) root.addEventListener(name, (event) => event.stopPropagation());
     root.addEventListener("pointerdown", (event) => !event.target.closest("input") && this.focus());
     root.addEventListener("mousedown", (event) => !event.target.closest("input, [draggable]") && event.preventDefault());
+    root.addEventListener("change", (event) => event.target.matches("[type=checkbox], [type=color]") && this.focus());
     root.addEventListener("contextmenu", (event) => !event.target.closest("input") && event.preventDefault());
     root.addEventListener("wheel", (event) => {
       if (this.wishes.compact && !this.focused) return this.services.forwardWheel?.(event);
@@ -85,13 +86,11 @@ export class Surface {
   #keys() {
     this.root.addEventListener("keydown", (event) => {
       if (event.isComposing || event.target.matches(TEXT_INPUT)) {
-        if (event.key === "Escape" || event.key === "Enter") {
-          if (event.key === "Enter") event.target.dispatchEvent(new Event("change"));
-          this.focus();
-        }
+        if (event.key === "Escape") event.target.value = ""; // which is no number: the field goes back to what was
+        if (event.key === "Escape" || event.key === "Enter") this.focus();
         return;
       }
-      if (event.key === "Tab") return;
+      if (event.key === "Tab" || (event.target.type === "range" && event.key.startsWith("Arrow"))) return;
       if (menuKey(event)) return event.preventDefault();
       if (event.key === " ") {
         if (!event.repeat) this.#space();
