@@ -75,4 +75,5 @@ export async function start() {
   return { editor, overlay, background };
 }
 
-window.splineEditor = start();
+// ComfyUI imports every .js file of the pack: there, this one does nothing.
+if (document.body.classList.contains("tse-page")) window.splineEditor = start();
