@@ -28,6 +28,7 @@ EMBEDDED_ENDINGS = {
 # The shipped files under one name on every system; a slash, so that no file of a Windows folder is named alike.
 EMBEDDED, EXAMPLE = "embedded/", "example/"
 MODEL_ENDINGS = (".safetensors", ".sft", ".pth", ".pt", ".bin", ".ckpt")
+BACKGROUND_SIDE, MOST_BACKGROUNDS = 1280, 32  # pixels and pictures of what the editor shows behind the tracks
 PREVIEW_SIDE = 512  # pixels, the longest side of a preview
 
 
@@ -85,6 +86,14 @@ class Host:
                 "Put it there, or choose another file."
             )
         return path
+
+    def show_background(self, frames: Tensor) -> list[dict]:
+        """Hands what an editor's node was given, [frames, height, width, 3] in 0..1, to the browser at once, so that it
+        is seen even where the node then fails. -> pictures as ComfyUI's /view names them; none without a browser."""
+        return []
+
+    def on_post(self, route: str, answer: Callable[[bytes, dict], dict]) -> None:
+        """Answers POST requests of the browser: answer(body, query) gives JSON; its ValueError is told as {"error"}."""
 
     def output_path(self, prefix: str, ending: str) -> Path:
         """A file that does not exist yet: <output folder>/<prefix>_00001_<ending>; `prefix` may name subfolders."""
@@ -225,6 +234,45 @@ class ComfyHost(Host):
 
     def make_room(self, weights_bytes: int, kind: str) -> None:
         self.management.free_memory(weights_bytes * 1.1 + self.management.minimum_inference_memory(), self.device(kind))
+
+    def show_background(self, frames: Tensor) -> list[dict]:
+        from PIL import Image
+
+        folder, name, counter, subfolder, _ = self.folders.get_save_image_path(
+            "trajectory_background", self.folders.get_temp_directory()
+        )
+        shown = []
+        count = min(len(frames), MOST_BACKGROUNDS)
+        for i, index in enumerate(torch.linspace(0, len(frames) - 1, count).round().long()):
+            pixels = frames[index].detach().float().nan_to_num(0).clamp(0, 1) * 255
+            picture = Image.fromarray(pixels.round().to("cpu", torch.uint8).numpy())
+            picture.thumbnail((BACKGROUND_SIDE, BACKGROUND_SIDE))
+            file = f"{name}_{counter + i:05}_.jpg"
+            picture.save(Path(folder) / file, quality=90)
+            shown.append({"filename": file, "subfolder": subfolder, "type": "temp"})
+        server = self.server()
+        if server is not None and server.client_id is not None:
+            size = {"width": frames.shape[2], "height": frames.shape[1], "frames": len(frames)}
+            message = {"node": server.last_node_id, "images": shown, **size}
+            server.send_sync("trajectory.background", message, server.client_id)
+        return shown
+
+    def on_post(self, route: str, answer: Callable[[bytes, dict], dict]) -> None:
+        server = self.server()
+        if server is None:
+            return
+        from aiohttp import web
+
+        @server.routes.post(route)
+        async def handle(request):
+            try:
+                return web.json_response(answer(await request.read(), dict(request.query)))
+            except ValueError as error:
+                return web.json_response({"error": str(error)}, status=400)
+
+    def server(self):
+        """ComfyUI's web server; None where its code runs without one."""
+        return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
     def manage(self, model, kind: str):
         """Puts a model that was just loaded onto its device under ComfyUI's memory manager."""

@@ -1,10 +1,11 @@
 """The spline editor's document, version 1: the JSON text in the widget `editor_state`, checked once and made typed.
-Mirrored by web/editor/schema.js. Knows the schema; the maths are in spline.py. Keys for the browser alone are ignored."""
+Mirrored by web/editor/schema.js. Knows the schema; the maths are in spline.py. What only the page needs is ignored."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Grid:
-    """Points of a rectangle of pixels that move together. mask: polygon [corners, 2] in 0..1 of the rectangle, or None."""
+    """Points of a rectangle of pixels that move together. mask: a polygon [corners, 2] in 0..1 of the rectangle."""
 
     width: float
     height: float
@@ -55,12 +56,14 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A drawn track. points, handles_in, handles_out: [points, 2] float64 pixels, handles relative to their point.
-    times: [points] of a freehand track. radius: of a circle at start and end. visibility: frame ranges, None: always."""
+    """A drawn track. color: RGB 0..255 or None. points, handles_in, handles_out: [points, 2] float64 pixels, handles
+    relative to their point. times: [points] of a freehand track. radius: of a circle at start and end. visibility:
+    frame ranges, None: always."""
 
     id: str
     name: str
     kind: str
+    color: tuple[int, int, int] | None
     points: np.ndarray
     handles_in: np.ndarray
     handles_out: np.ndarray
@@ -83,13 +86,15 @@ class Track:
     @property
     def outputs(self) -> int:
         """How many tracks it gives at most (a mask may leave fewer)."""
-        return {"circle": self.spokes + 1, "grid": self.grid.columns * self.grid.rows if self.grid else 1}.get(self.kind, 1)
+        if self.kind == "grid":
+            return self.grid.columns * self.grid.rows
+        return self.spokes + 1 if self.kind == "circle" else 1
 
 
 @dataclass(frozen=True)
 class Move:
-    """A camera move over its timing: pan by x, y pixels, zoom by a factor, or rotate by degrees clockwise, round `center`
-    (None: the middle of the canvas). tracks: ids that it acts on, None: all."""
+    """A camera move over its timing: pan by x, y pixels, zoom by a factor, or rotate by degrees clockwise, round
+    `center` (None: the middle of the canvas). tracks: ids that it acts on, None: all."""
 
     kind: str
     x: float
@@ -111,8 +116,8 @@ class Document:
 
 
 def parse(state: str | Mapping[str, Any]) -> Document:
-    """The document of the widget's text, or of its parsed JSON. TracksError names the track (name and id) and the field;
-    an empty text is an error, too."""
+    """The document of the widget's text, or of its parsed JSON. TracksError names the track (name and id) and the
+    field; an empty text is an error, too."""
     if isinstance(state, str):
         if not state.strip():
             raise TracksError(NOTHING)
@@ -121,7 +126,7 @@ def parse(state: str | Mapping[str, Any]) -> Document:
         try:
             state = json.loads(state)
         except (ValueError, RecursionError) as error:
-            raise TracksError(f"The drawing is not valid JSON: {error}. Open the editor and draw anew, or undo.") from None
+            raise TracksError(f"The drawing is not valid JSON: {error}. Undo, or draw anew in the editor.") from None
     if not isinstance(state, Mapping):
         raise TracksError(f'The drawing is {show(state)}, not an object with "tracks".')
     state = migrate(state)
@@ -131,7 +136,8 @@ def parse(state: str | Mapping[str, Any]) -> Document:
     size = tuple(whole(canvas.get(side), f"canvas.{side}", 1, MAX_SIDE) for side in ("width", "height"))
     frames = whole(given(state, "frames", 81), "frames", 1, MAX_FRAMES)
     fps = number(given(state, "fps", 16), "fps", 0.01, 1000)
-    tracks = tuple(track(value, i, frames) for i, value in enumerate(listed(given(state, "tracks", []), "tracks", 0, MAX_TRACKS)))
+    drawn = listed(given(state, "tracks", []), "tracks", 0, MAX_TRACKS)
+    tracks = tuple(track(value, i, frames) for i, value in enumerate(drawn))
     for count, most, what in (
         (sum(len(t.points) for t in tracks), MAX_CONTROLS, "control points"),
         (sum(t.outputs for t in tracks), MAX_OUTPUTS, "tracks, with the points of circles and grids"),
@@ -148,7 +154,9 @@ def migrate(state: Mapping[str, Any]) -> Mapping[str, Any]:
     if type(version) is not int or version < 1:
         raise TracksError(f"version: {show(version)} is not a version of a drawing.")
     if version > VERSION:
-        raise TracksError(f"version: the drawing is of version {version}, this pack reads up to {VERSION}: update the pack.")
+        raise TracksError(
+            f"version: the drawing is of version {version}, this pack reads up to {VERSION}: update the pack."
+        )
     return state
 
 
@@ -181,7 +189,7 @@ def checked_track(value: Mapping[str, Any], id: str, name: str, frames: int) -> 
         if len(backwards):
             raise TracksError(f"points[{backwards[0] + 1}].t: recorded times run backwards here.")
     return Track(
-        id, name, kind,
+        id, name, kind, rgb(value.get("color")),
         points=np.array(places, np.float64),
         handles_in=np.array(handles["in"], np.float64),
         handles_out=np.array(handles["out"], np.float64),
@@ -277,7 +285,8 @@ def show(value: Any) -> str:
 
 
 def number(value: Any, field: str, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or isinstance(value, float) and not math.isfinite(value):
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not known or isinstance(value, float) and not math.isfinite(value):  # isfinite overflows on huge whole numbers
         raise TracksError(f"{field}: {show(value)} is not a finite number.")
     if not least <= value <= most:
         raise TracksError(f"{field}: {show(value)} is not between {least:g} and {most:g}.")
@@ -312,6 +321,14 @@ def choice(value: Any, field: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise TracksError(f"{field}: {show(value)} is none of {', '.join(choices)}.")
     return value
+
+
+def rgb(value: Any) -> tuple[int, int, int] | None:
+    """#rrggbb; anything else is no colour, which harms nothing."""
+    if not isinstance(value, str) or not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        return None
+    red, green, blue = bytes.fromhex(value[1:])
+    return red, green, blue
 
 
 def flag(value: Any, field: str) -> bool:

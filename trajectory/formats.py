@@ -1,10 +1,12 @@
-"""Track files: which format a file is, and our own .json. The formats themselves are in ati.py, arrays.py, coordinates.py.
-A new format is one entry in `recognise` / READERS / WRITERS. Knows no canvas but what a file or the caller says."""
+"""Track files: which format a file is, and our own .json. The formats themselves are in ati.py, arrays.py,
+coordinates.py. A new format is one entry in `recognise` / READERS / WRITERS. Knows no canvas but what a file or the
+caller says."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ Canvas = tuple[int, int] | None
 def read_tracks(path: str | Path, *, frames: int | None = None, canvas: Canvas = None) -> Tracks:
     """The tracks in a file, told by its content: our .json, coordinates JSON, ATI .pth, CoTracker .npz, .npy pairs.
 
-    frames: resample to so many. canvas: (width, height) that the positions belong to where the file does not say (only our
-    .json and .npz do). TracksError names the file and what is wrong with it.
+    frames: resample to so many. canvas: (width, height) that the positions belong to where the file does not say (only
+    our .json and .npz do). TracksError names the file and what is wrong with it.
     """
     path = Path(path)
     data = read_bytes(path)
@@ -34,11 +36,21 @@ def read_tracks(path: str | Path, *, frames: int | None = None, canvas: Canvas =
     return tracks.resample(frames) if frames else tracks
 
 
+def tracks_from_bytes(data: bytes, name: str, *, canvas: Canvas = None) -> Tracks:
+    """The tracks in the content of a file called `name` that somebody sent: no file is opened, whatever the name
+    says."""
+    nowhere = Path(os.devnull) / Path(name.replace("\\", "/")).name  # nothing is below a device, so no partner either
+    try:
+        return READERS[recognise(data, nowhere)](data, nowhere, canvas)
+    except TracksError as error:
+        raise TracksError(str(error).replace(str(nowhere), nowhere.name)) from None
+
+
 def write_tracks(path: str | Path, tracks: Tracks) -> Path:
     """Write a track file in the format of its ending (.json, .pth, .npz, .npy), whole or not at all. Folders are made.
 
-    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .npy is the pair of Wan-Move,
-    x_tracks.npy [1, frames, tracks, 2] and x_visibility.npy, of which the first is returned.
+    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .npy is the pair of
+    Wan-Move, x_tracks.npy [1, frames, tracks, 2] and x_visibility.npy, of which the first is returned.
     """
     path = Path(path)
     writer = WRITERS.get(path.suffix.lower())
@@ -98,7 +110,8 @@ def read_ati(data: bytes, path: Path, canvas: Canvas) -> Tracks:
 
 
 def visibility_path(path: Path) -> Path:
-    """x_tracks.npy -> x_visibility.npy (Wan-Move), pred_tracks.npy -> pred_visibility.npy, x.npy -> x_visibility.npy."""
+    """x_tracks.npy -> x_visibility.npy (Wan-Move), pred_tracks.npy -> pred_visibility.npy, x.npy ->
+    x_visibility.npy."""
     stem = path.stem
     if stem == "tracks" or stem.endswith("_tracks"):
         return path.with_name(stem[: -len("tracks")] + "visibility" + path.suffix)

@@ -22,7 +22,7 @@ PRESETS = {
 
 
 def evaluate(document: Document, times: Sequence[float] | np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """All output tracks of a document in its order: hidden ones left out, circles and grids expanded, the camera applied.
+    """All output tracks of a document, in its order: hidden ones left out, circles and grids expanded, camera applied.
 
     times: frames, which may be fractional (default: 0 ... frames - 1).
     -> positions [times, tracks, 2] in pixels, visibility [times, tracks]; no tracks where none is shown.
@@ -40,6 +40,12 @@ def evaluate(document: Document, times: Sequence[float] | np.ndarray | None = No
         paths.append(path.transpose(1, 0, 2))
         visible.append(np.repeat(visibility(track, times)[:, None], path.shape[0], axis=1))
     return np.concatenate(paths, axis=1), np.concatenate(visible, axis=1)
+
+
+def owners(document: Document) -> list[Track]:
+    """The drawn track of each output track of `evaluate`."""
+    start = np.zeros(1)
+    return [track for track in document.tracks if not track.hidden for _ in range(offsets(track, start).shape[1])]
 
 
 # Time
@@ -70,7 +76,8 @@ def share(timing: Timing, times: np.ndarray) -> np.ndarray:
 
 
 def visibility(track: Track, times: np.ndarray) -> np.ndarray:
-    """[times] bool: the nearest whole frame is in one of the ranges, and not hidden before the start or after the end."""
+    """[times] bool: the nearest whole frame is in one of the ranges, and not hidden before the start or after the
+    end."""
     visible = np.ones(len(times), bool)
     if track.visibility is not None:
         nearest = np.floor(times + 0.5)

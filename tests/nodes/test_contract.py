@@ -21,6 +21,9 @@ WIDGETS = {
     "TrajectoryTextEncoderLoader": ["text_encoder_name", "weight_dtype"],
     "TrajectoryImageEncoderLoader": ["image_encoder_name", "weight_dtype"],
     "TrajectoryExampleImage": ["name"],
+    "TrajectorySplineEditor": ["width", "height", "frames", "fps", "editor_state"],
+    "TrajectoryFromVideo": ["columns", "rows", "points", "start_frame", "tolerance"],
+    "TrajectoryFromMask": ["points"],
     "TrajectoryFromCoordinates": ["coordinates", "canvas_width", "canvas_height"],
     "TrajectoryLoadTracks": ["file", "canvas_width", "canvas_height"],
     "TrajectorySaveTracks": ["filename_prefix", "format"],
@@ -43,7 +46,9 @@ WIDGETS = {
 OWN_SOCKETS = {
     "TRAJECTORY_MODEL", "TRAJECTORY_VAE", "TRAJECTORY_TEXT_ENCODER", "TRAJECTORY_TEXT", "TRAJECTORY_MOTION",
 }  # fmt: skip
-COMFY_SOCKETS = {"IMAGE", "LATENT", "STRING", "FLOAT", "TRACKS", "CONDITIONING", "CLIP_VISION", "CLIP_VISION_OUTPUT"}
+COMFY_SOCKETS = {
+    "IMAGE", "MASK", "LATENT", "STRING", "FLOAT", "TRACKS", "CONDITIONING", "CLIP_VISION", "CLIP_VISION_OUTPUT",
+}  # fmt: skip
 
 
 def test_widgets_keep_the_places_that_saved_workflows_rely_on():

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from comfyui_trajectory.trajectory.document import parse
+from comfyui_trajectory.trajectory.document import INTERPOLATIONS, parse
 from comfyui_trajectory.trajectory.spline import evaluate
 
 FILE = Path(__file__).with_name("spline.json")
@@ -25,10 +25,10 @@ def points(*places, **more) -> list[dict]:
     return [{"x": x, "y": y, **more} for x, y in places]
 
 
-def drawing(*tracks: dict, camera=(), frames: int = FRAMES, **more) -> dict:
+def drawing(*tracks: dict, camera=(), frames: int = FRAMES) -> dict:
     canvas = {"width": 200, "height": 100}
     named = [{"id": f"t{i + 1}", "name": f"track {i + 1}", **track} for i, track in enumerate(tracks)]
-    return {"version": 1, "canvas": canvas, "frames": frames, "fps": 16, "tracks": named, "camera": list(camera), **more}
+    return {"version": 1, "canvas": canvas, "frames": frames, "fps": 16, "tracks": named, "camera": list(camera)}
 
 
 def line(**more) -> dict:
@@ -41,7 +41,7 @@ def cases() -> dict[str, dict]:
     handles[0]["out"], handles[1]["in"], handles[1]["out"] = [30, 15.5], [-10, -40], [20, 60]
     found = {}
     for closed in (False, True):
-        for interpolation in ("cardinal", "monotone", "bezier", "linear", "step"):
+        for interpolation in INTERPOLATIONS:
             name = f"{interpolation}{', closed' * closed}"
             shape = handles if interpolation == "bezier" else wave["points"]
             found[name] = drawing({**wave, "points": shape, "interpolation": interpolation, "closed": closed})
@@ -51,8 +51,9 @@ def cases() -> dict[str, dict]:
         curve = SPEEDS.get(speed, speed)
         found[f"speed {speed}"] = drawing({**wave, "timing": {"start": 0, "end": 12, "curve": curve}})
     found["fractional start, end beyond the clip"] = drawing(line(timing={"start": 2.5, "end": 20.25}))
-    found["hidden before and after"] = drawing(line(timing={"start": 2.5, "end": 8, "before": "hidden", "after": "hidden"}))
-    found["starts before the clip"] = drawing(line(timing={"start": -6, "end": 6, "curve": "ease-in"}))
+    hidden = {"start": 2.5, "end": 8, "before": "hidden", "after": "hidden"}
+    found["hidden before and after"] = drawing(line(timing=hidden))
+    found["starts before the clip"] = drawing(line(timing={"start": -6, "end": 6, "curve": "ease-in", "after": "hold"}))
     found["no time to move in"] = drawing(line(timing={"start": 5, "end": 5}))
     found["visible in ranges"] = drawing(line(visibility=[[1, 3], [7, 7], [9, 20]]), line(visibility=[]))
     found["defaults"] = drawing({"points": points(*WAVE)})
@@ -60,17 +61,19 @@ def cases() -> dict[str, dict]:
     stroke = {"kind": "freehand", "points": [{**p, "t": t} for p, t in zip(points(*WAVE), times)]}
     for interpolation in ("linear", "cardinal", "monotone", "step"):
         found[f"freehand, {interpolation}"] = drawing({**stroke, "interpolation": interpolation})
+    timing = {"start": 1, "end": 11.5, "curve": "ease-in-out"}
     found["freehand, eased and said to be closed"] = drawing(
-        {**stroke, "interpolation": "linear", "closed": True, "timing": {"start": 1, "end": 11.5, "curve": "ease-in-out"}})
+        {**stroke, "interpolation": "linear", "closed": True, "timing": timing})
     jumps = [{**p, "t": t} for p, t in zip(points(*WAVE), (0, 0, 0.5, 0.5, 1, 1))]
     for interpolation in ("linear", "step"):
-        found[f"freehand that jumps, {interpolation}"] = drawing({**stroke, "points": jumps, "interpolation": interpolation})
+        jumping = {**stroke, "points": jumps, "interpolation": interpolation}
+        found[f"freehand that jumps, {interpolation}"] = drawing(jumping)
     found["freehand without times"] = drawing({**stroke, "points": wave["points"]})
     found["static point"] = drawing({"kind": "point", "points": points((33.3, 44.4), (1, 1))})
     found["one point of each interpolation"] = drawing(
-        *({"points": points((7, 8)), "interpolation": i, "closed": True} for i in ("cardinal", "monotone", "bezier", "linear", "step")))
+        *({"points": points((7, 8)), "interpolation": i, "closed": True} for i in INTERPOLATIONS))
     same = points((10, 10), (10, 10), (50, 30), (50, 30), (50, 30), (90, 10))
-    for interpolation in ("cardinal", "monotone", "bezier", "linear", "step"):
+    for interpolation in INTERPOLATIONS:
         for closed in (False, True):
             found[f"coincident points, {interpolation}{', closed' * closed}"] = drawing(
                 {"points": same, "interpolation": interpolation, "closed": closed})
@@ -79,7 +82,7 @@ def cases() -> dict[str, dict]:
     found["far outside the picture"] = drawing({"points": points((-4000.5, 900), (20, -3000), (9000, 9000.125))})
     found["circle that grows"] = drawing({"kind": "circle", "points": points((100, 50)), "radius": [20, 40.5]})
     found["circle that travels and shrinks, five spokes"] = drawing(
-        {**wave, "kind": "circle", "radius": [30, 0], "spokes": 5, "timing": {"start": 3, "end": 9, "curve": "ease-out"}})
+        {**wave, "kind": "circle", "radius": [30, 0], "spokes": 5, "timing": {**timing, "curve": "ease-out"}})
     grid = {"width": 60, "height": 30.5, "columns": 4, "rows": 3}
     found["grid"] = drawing({**wave, "kind": "grid", "grid": grid})
     found["grid of one column, and of one point"] = drawing(
@@ -93,7 +96,8 @@ def cases() -> dict[str, dict]:
     for move in (pan, zoom, turn):
         found[f"camera, {move['kind']}"] = drawing(wave, camera=[move])
     found["camera, all in order, on one track"] = drawing(
-        line(kind="grid", grid=grid), line(), camera=[pan, zoom, turn, {**zoom, "tracks": ["t2"], "factor": 0.2}, {**pan, "tracks": []}])
+        line(kind="grid", grid=grid), line(),
+        camera=[pan, zoom, turn, {**zoom, "tracks": ["t2"], "factor": 0.2}, {**pan, "tracks": []}])
     found["camera that overshoots"] = drawing(
         line(), camera=[{**zoom, "timing": {"start": 0, "end": 12, "curve": SPEEDS["overshoot"]}}])
     found["one frame"] = drawing(wave, frames=1)

@@ -1,5 +1,5 @@
-// Edits of the document as pure functions: (document, …) -> new document. Nothing is changed in place, and what an edit does
-// not touch stays the same object, so that caches and comparisons by identity hold. Knows no DOM and no history.
+// Edits of the document as pure functions: (document, …) -> new document. Nothing is changed in place, and what an edit
+// does not touch stays the same object, so that caches and comparisons by identity hold. Knows no DOM and no history.
 //
 // A selection is {[trackId]: [point index, …]}. Locked tracks are the caller's concern: edits do what they are told.
 
@@ -37,7 +37,7 @@ export function createTrack(document, partial) {
   return validate({ ...document, tracks: [track], camera: [] }).tracks[0];
 }
 
-/** Adds a track made of `partial` (see createTrack) at `index`, by default last; it is `document.tracks.at(index ?? -1)`. */
+/** Adds a track made of `partial` (see createTrack) at `index`; by default last: it is `document.tracks.at(-1)`. */
 export function addTrack(document, partial, index = document.tracks.length) {
   return insertTracks(document, [createTrack(document, partial)], index);
 }
@@ -46,8 +46,10 @@ export function addTrack(document, partial, index = document.tracks.length) {
 export function insertTracks(document, tracks, index = document.tracks.length) {
   const all = [...document.tracks.slice(0, index), ...tracks, ...document.tracks.slice(index)];
   const total = (count) => all.reduce((sum, track) => sum + count(track), 0);
-  if (all.length > LIMITS.tracks || total(outputCount) > LIMITS.outputs || total((track) => track.points.length) > LIMITS.points) {
-    throw new DocumentError(`There is no room for more: ${LIMITS.tracks} drawn tracks, ${LIMITS.outputs} with the points of circles and grids.`);
+  const controls = total((track) => track.points.length);
+  if (all.length > LIMITS.tracks || total(outputCount) > LIMITS.outputs || controls > LIMITS.points) {
+    const most = `${LIMITS.tracks} drawn tracks, ${LIMITS.outputs} with the points of circles and grids`;
+    throw new DocumentError(`There is no room for more: at most ${most}.`);
   }
   return { ...document, tracks: all };
 }
@@ -64,8 +66,9 @@ export function removeTracks(document, ids) {
 export function duplicateTracks(document, ids, dx = 10, dy = 10) {
   const chosen = new Set(ids);
   const used = new Set(document.tracks.map((track) => track.id));
-  const copies = document.tracks.filter((track) => chosen.has(track.id))
-    .map((track) => ({ ...moved(track, dx, dy), id: freshId(null, "t", used), name: `${track.name} copy`.slice(0, 200) }));
+  const renamed = (track) => ({ id: freshId(null, "t", used), name: `${track.name} copy`.slice(0, 200) });
+  const copy = (track) => ({ ...moved(track, dx, dy), ...renamed(track) });
+  const copies = document.tracks.filter((track) => chosen.has(track.id)).map(copy);
   const last = document.tracks.findLastIndex((track) => chosen.has(track.id));
   return copies.length ? insertTracks(document, copies, last + 1) : document;
 }
@@ -79,17 +82,20 @@ export function reorderTrack(document, id, index) {
 }
 
 /**
- * Sets properties of tracks: name, color, kind, interpolation, tension, closed, radius, spokes, grid, locked, hidden, visibility.
- * Values are checked (DocumentError); what another kind needs gets its default.
+ * Sets properties of tracks: name, color, kind, interpolation, tension, closed, radius, spokes, grid, locked, hidden,
+ * visibility. Values are checked (DocumentError); what another kind needs gets its default.
  */
 export function setTracks(document, ids, values) {
-  const checked = (track) => validate({ ...document, tracks: [completed({ ...track, ...values }, document)], camera: [] }).tracks[0];
-  return changeTracks(document, ids, checked);
+  return changeTracks(document, ids, (track) => {
+    const changed = completed({ ...track, ...values }, document);
+    return validate({ ...document, tracks: [changed], camera: [] }).tracks[0];
+  });
 }
 
 function completed(track, document) {
   if (track.kind !== "grid" || track.grid) return track;
-  return { ...track, grid: { width: document.canvas.width / 4, height: document.canvas.height / 4, columns: 4, rows: 3 } };
+  const { width, height } = document.canvas;
+  return { ...track, grid: { width: width / 4, height: height / 4, columns: 4, rows: 3 } };
 }
 
 export const renameTrack = (document, id, name) => setTracks(document, [id], { name });
@@ -143,19 +149,27 @@ export function setVisible(document, id, first, last, visible) {
 
 // Points
 
-const changePoints = (document, id, change) => changeTrack(document, id, (track) => ({ ...track, points: change(track.points, track) }));
+const changePoints = (document, id, change) =>
+  changeTrack(document, id, (track) => ({ ...track, points: change(track.points, track) }));
 
 /** Adds a control point at the end (or at `index`). */
 export function appendPoint(document, id, { x, y }, index) {
   return changePoints(document, id, (points, track) => {
-    const added = { x: limited(x), y: limited(y) };
-    if (track.kind === "freehand" && points.at(-1).t !== undefined) added.t = points[index ?? points.length - 1]?.t ?? 1;
     const place = index ?? points.length;
+    const added = { x: limited(x), y: limited(y) };
+    if (recordedTimes(track)) added.t = timeBetween(points, place);
     return [...points.slice(0, place), added, ...points.slice(place)];
   });
 }
 
-/** Inserts a control point on the curve at parameter u of a segment (spline.js: nearest); a Bézier curve keeps its shape. */
+/** A recorded time for a new point at `place`: in the middle of its neighbours, or a usual step beyond the ends. */
+function timeBetween(points, place) {
+  const [first, last] = [points[0].t, points.at(-1).t];
+  const step = (last - first) / (points.length - 1);
+  return ((points[place - 1]?.t ?? first - 2 * step) + (points[place]?.t ?? last + 2 * step)) / 2;
+}
+
+/** Inserts a control point on the curve at parameter u of a segment (spline.js: nearest); a Bézier curve stays as it is. */
 export function insertPoint(document, id, segment, u) {
   return changePoints(document, id, (points, track) => {
     const part = segments(track)[segment];
@@ -193,10 +207,14 @@ const moved = (track, dx, dy) => ({ ...track, points: track.points.map((point) =
 
 /** Puts one control point at x, y. */
 export function setPoint(document, id, index, { x, y }) {
-  return changePoints(document, id, (points) => points.map((point, i) => (i === index ? { ...point, x: limited(x), y: limited(y) } : point)));
+  const put = (point) => ({ ...point, x: limited(x), y: limited(y) });
+  return changePoints(document, id, (points) => points.map((point, i) => (i === index ? put(point) : point)));
 }
 
-/** Sets a Bézier handle ("in" or "out") relative to its point; mirrored, the other one points the opposite way and keeps its length. */
+/**
+ * Sets a Bézier handle ("in" or "out") relative to its point; mirrored, the other one points the opposite way and keeps
+ * its length.
+ */
 export function setHandle(document, id, index, side, [dx, dy], { mirrored = true } = {}) {
   const other = side === "in" ? "out" : "in";
   return changePoints(document, id, (points) => points.map((point, i) => {
@@ -242,14 +260,15 @@ export function boundsOf(document, ids) {
 }
 
 /**
- * Scales by sx, sy and turns by `degrees` (clockwise) round `center`, then moves by dx, dy. Handles, radii and grids go along
- * (grids stay upright: a rotation turns their paths only).
+ * Scales by sx, sy and turns by `degrees` (clockwise) round `center`, then moves by dx, dy. Handles, radii and grids go
+ * along (grids stay upright: a rotation turns their paths only).
  * @param {{dx?: number, dy?: number, sx?: number, sy?: number, degrees?: number, center?: [number, number]}} change
  */
 export function transformTracks(document, ids, change) {
   const box = boundsOf(document, ids);
   if (!box) return document;
-  const { dx = 0, dy = 0, sx = 1, sy = 1, degrees = 0, center = [box.x + box.width / 2, box.y + box.height / 2] } = change;
+  const middle = [box.x + box.width / 2, box.y + box.height / 2];
+  const { dx = 0, dy = 0, sx = 1, sy = 1, degrees = 0, center = middle } = change;
   const [cos, sin] = [Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180)];
   const turn = (x, y) => [limited(x * sx * cos - y * sy * sin), limited(x * sx * sin + y * sy * cos)];
   return changeTracks(document, ids, (track) => {
@@ -268,11 +287,10 @@ function withTurnedHandles(point, turn) {
 }
 
 function resized(track, sx, sy) {
-  if (track.kind === "circle" && track.radius) track = { ...track, radius: track.radius.map((r) => limited(r * Math.sqrt(sx * sy))) };
-  if (track.kind === "grid") {
-    track = { ...track, grid: { ...track.grid, width: limited(track.grid.width * sx), height: limited(track.grid.height * sy) } };
-  }
-  return track;
+  const { kind, radius, grid } = track;
+  if (kind === "circle") return { ...track, radius: radius.map((value) => limited(value * Math.sqrt(sx * sy))) };
+  if (kind !== "grid") return track;
+  return { ...track, grid: { ...grid, width: limited(grid.width * sx), height: limited(grid.height * sy) } };
 }
 
 // The whole document
@@ -298,7 +316,10 @@ export function setFrames(document, frames, { scale = true } = {}) {
   const result = validate({ ...document, frames });
   if (!scale || document.frames < 2) return result;
   const factor = (frames - 1) / (document.frames - 1);
-  const stretched = (owner) => ({ ...owner, timing: { ...owner.timing, start: owner.timing.start * factor, end: owner.timing.end * factor } });
+  const stretched = (owner) => {
+    const { start, end } = owner.timing;
+    return { ...owner, timing: { ...owner.timing, start: limited(start * factor), end: limited(end * factor) } };
+  };
   const ranges = (track) => track.visibility?.map((range) => range.map((frame) => Math.round(frame * factor))) ?? null;
   return {
     ...result,
@@ -311,7 +332,7 @@ export const setFps = (document, fps) => validate({ ...document, fps });
 
 // Camera moves
 
-/** Adds a camera move made of `partial`: {kind: "pan"|"zoom"|"rotate", x, y, factor, degrees, center, timing, tracks}. */
+/** Adds a camera move of {kind: "pan"|"zoom"|"rotate", x, y, factor, degrees, center, timing, tracks}. */
 export function addCamera(document, partial) {
   const id = freshId(partial.id, "c", new Set(document.camera.map((move) => move.id)));
   return validate({ ...document, camera: [...document.camera, { ...partial, id }] });

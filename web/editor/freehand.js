@@ -1,13 +1,14 @@
 // A stroke drawn in real time becomes the points of a freehand track: few of them, with the hand's speed kept. Pure.
 
-/** Thins to a tenth of a pixel are invisible; a hand is not surer than this many pixels of the canvas. */
+/** Pixels of the canvas: a hand is not surer than this. */
 export const TOLERANCE = 1;
 
 /**
- * Recorded samples -> control points {x, y, t}, t from 0 to 1. Points are left out where the position at that time, between
- * the points that stay, is nearer than `tolerance`: Douglas and Peucker's algorithm with the distance taken at equal time
- * (Meratnia and de By 2004), so that the speed is kept and not only the shape.
- * @param {{x: number, y: number, time: number}[]} samples time in any unit, rising @returns {{x: number, y: number, t: number}[]}
+ * Recorded samples -> control points {x, y, t}, t from 0 to 1. Points are left out where the position at that time,
+ * between the points that stay, is nearer than `tolerance`: Douglas and Peucker's algorithm with the distance taken at
+ * equal time (Meratnia and de By 2004), so that the speed is kept and not only the shape.
+ * @param {{x: number, y: number, time: number}[]} samples time in any unit, rising
+ * @returns {{x: number, y: number, t: number}[]}
  */
 export function simplifyStroke(samples, tolerance = TOLERANCE) {
   if (!samples.length) return [];

@@ -22,8 +22,13 @@ export const LIMITS = Object.freeze({
   perSide: 256, // columns, rows, spokes
 });
 
-/** A document that cannot be used. The message says which track and field, and is plain text: never put it into HTML. */
+/** A document that cannot be used. The message says which track and field, and is plain text: never make it HTML. */
 export class DocumentError extends Error {}
+
+/** Throws a DocumentError. */
+export function fail(message) {
+  throw new DocumentError(message);
+}
 
 /** @returns a new document without tracks. */
 export function emptyDocument({ width = 832, height = 480, frames = 81, fps = 16 } = {}) {
@@ -31,13 +36,14 @@ export function emptyDocument({ width = 832, height = 480, frames = 81, fps = 16
 }
 
 /**
- * Reads what the widget holds. Never throws: with `error` the text could not be used; the document is then an empty one, and
- * the caller keeps the text until the user decides. @param {string} text @returns {{document: object, error: string|null}}
+ * Reads what the widget holds. Never throws: with `error` the text could not be used; the document is then an empty
+ * one, and the caller keeps the text until the user decides.
+ * @param {string} text @returns {{document: object, error: string|null}}
  */
 export function parse(text, defaults = {}) {
   if (typeof text !== "string" || !text.trim()) return { document: emptyDocument(defaults), error: null };
   try {
-    if (text.length > LIMITS.text) throw new DocumentError(`The drawing is ${text.length} characters long; at most ${LIMITS.text} are read.`);
+    if (text.length > LIMITS.text) fail(`The drawing has ${text.length} characters; at most ${LIMITS.text} are read.`);
     return { document: validate(JSON.parse(text)), error: null };
   } catch (error) {
     const reason = error instanceof DocumentError ? error.message : `The drawing is not valid JSON: ${error.message}`;
@@ -55,9 +61,9 @@ const MIGRATIONS = {};
 
 export function migrate(value) {
   let version = value.version ?? VERSION;
-  if (!Number.isInteger(version) || version < 1) throw new DocumentError(`version: ${show(version)} is not a version of a drawing.`);
+  if (!Number.isInteger(version) || version < 1) fail(`version: ${show(version)} is not a version of a drawing.`);
   if (version > VERSION) {
-    throw new DocumentError(`version: the drawing is of version ${version}, this editor reads up to ${VERSION}: update the pack.`);
+    fail(`version: the drawing is of version ${version}, this editor reads up to ${VERSION}: update the pack.`);
   }
   for (; version < VERSION; version++) value = MIGRATIONS[version](value);
   return { ...value, version: VERSION };
@@ -65,22 +71,24 @@ export function migrate(value) {
 
 /** A checked copy with everything that was left out filled in. Throws DocumentError. */
 export function validate(value) {
-  if (!isObject(value)) throw new DocumentError(`The drawing is ${show(value)}, not an object with "tracks".`);
+  if (!isObject(value)) fail(`The drawing is ${show(value)}, not an object with "tracks".`);
   value = migrate(value);
   const size = value.canvas ?? { width: 832, height: 480 };
-  if (!isObject(size)) throw new DocumentError(`canvas: ${show(size)} is not {"width": …, "height": …}.`);
-  const canvas = { ...size, width: whole(size.width, "canvas.width", 1, LIMITS.side), height: whole(size.height, "canvas.height", 1, LIMITS.side) };
+  if (!isObject(size)) fail(`canvas: ${show(size)} is not {"width": …, "height": …}.`);
+  const side = (name) => whole(size[name], `canvas.${name}`, 1, LIMITS.side);
+  const canvas = { ...size, width: side("width"), height: side("height") };
   const frames = whole(value.frames ?? 81, "frames", 1, LIMITS.frames);
   const fps = number(value.fps ?? 16, "fps", 0.01, 1000);
   const list = array(value.tracks ?? [], "tracks", 0, LIMITS.tracks);
   const used = new Set();
   const tracks = list.map((track, index) => checkTrack(track, index, frames, used));
   const controls = tracks.reduce((sum, track) => sum + track.points.length, 0);
-  if (controls > LIMITS.points) throw new DocumentError(`tracks: ${controls} points are drawn; at most ${LIMITS.points} are possible.`);
+  if (controls > LIMITS.points) fail(`tracks: ${controls} points are drawn; at most ${LIMITS.points} are possible.`);
   const outputs = tracks.reduce((sum, track) => sum + outputCount(track), 0);
-  if (outputs > LIMITS.outputs) throw new DocumentError(`tracks: the drawing gives ${outputs} tracks; at most ${LIMITS.outputs} are possible.`);
+  if (outputs > LIMITS.outputs) fail(`tracks: the drawing gives ${outputs}; at most ${LIMITS.outputs} are possible.`);
   const moves = new Set();
-  const camera = array(value.camera ?? [], "camera", 0, LIMITS.tracks).map((move, index) => checkMove(move, index, frames, moves));
+  const camera = array(value.camera ?? [], "camera", 0, LIMITS.tracks)
+    .map((move, index) => checkMove(move, index, frames, moves));
   return { ...value, canvas, frames, fps, tracks, camera };
 }
 
@@ -91,7 +99,7 @@ export function outputCount(track) {
 }
 
 function checkTrack(track, index, frames, used) {
-  if (!isObject(track)) throw new DocumentError(`tracks[${index}]: ${show(track)} is not a track.`);
+  if (!isObject(track)) fail(`tracks[${index}]: ${show(track)} is not a track.`);
   const id = freshId(track.id, "t", used);
   const name = text(track.name ?? `Track ${index + 1}`, `tracks[${index}].name`);
   return within(`Track ${show(name)} (${id})`, () => {
@@ -119,21 +127,23 @@ function checkTrack(track, index, frames, used) {
 }
 
 function checkPoint(point, index) {
-  if (!isObject(point)) throw new DocumentError(`points[${index}]: ${show(point)} is not {"x": …, "y": …}.`);
+  if (!isObject(point)) fail(`points[${index}]: ${show(point)} is not {"x": …, "y": …}.`);
   const result = { ...point, x: pixel(point.x, `points[${index}].x`), y: pixel(point.y, `points[${index}].y`) };
-  for (const side of ["in", "out"]) if (point[side] != null) result[side] = pair(point[side], `points[${index}].${side}`);
+  for (const side of ["in", "out"]) {
+    if (point[side] != null) result[side] = pair(point[side], `points[${index}].${side}`);
+  }
   if (point.t != null) result.t = number(point.t, `points[${index}].t`, -LIMITS.coordinate, LIMITS.coordinate);
   return result;
 }
 
 function checkTimes(points) {
   for (let i = 1; i < points.length; i++) {
-    if (points[i].t < points[i - 1].t) throw new DocumentError(`points[${i}].t: recorded times run backwards here.`);
+    if (points[i].t < points[i - 1].t) fail(`points[${i}].t: recorded times run backwards here.`);
   }
 }
 
 function checkGrid(grid) {
-  if (!isObject(grid)) throw new DocumentError(`grid: ${show(grid)} is not {"width": …, "height": …, "columns": …, "rows": …}.`);
+  if (!isObject(grid)) fail(`grid: ${show(grid)} is not {"width": …, "height": …, "columns": …, "rows": …}.`);
   const result = {
     ...grid,
     width: number(grid.width, "grid.width", 0, LIMITS.coordinate),
@@ -141,16 +151,18 @@ function checkGrid(grid) {
     columns: whole(grid.columns ?? 4, "grid.columns", 1, LIMITS.perSide),
     rows: whole(grid.rows ?? 3, "grid.rows", 1, LIMITS.perSide),
   };
-  if (grid.mask != null) result.mask = array(grid.mask, "grid.mask", 3, 10_000).map((corner, i) => pair(corner, `grid.mask[${i}]`));
+  if (grid.mask != null) {
+    result.mask = array(grid.mask, "grid.mask", 3, 10_000).map((corner, i) => pair(corner, `grid.mask[${i}]`));
+  }
   return result;
 }
 
 function checkTiming(timing, frames) {
   timing ??= {};
-  if (!isObject(timing)) throw new DocumentError(`timing: ${show(timing)} is not an object.`);
+  if (!isObject(timing)) fail(`timing: ${show(timing)} is not an object.`);
   const start = number(timing.start ?? 0, "timing.start", -LIMITS.coordinate, LIMITS.coordinate);
   const end = number(timing.end ?? Math.max(frames - 1, start), "timing.end", -LIMITS.coordinate, LIMITS.coordinate);
-  if (end < start) throw new DocumentError(`timing: the end ${end} is before the start ${start}.`);
+  if (end < start) fail(`timing: the end ${end} is before the start ${start}.`);
   return {
     ...timing, start, end,
     curve: checkSpeed(timing.curve ?? "linear"),
@@ -162,7 +174,7 @@ function checkTiming(timing, frames) {
 function checkSpeed(curve) {
   if (typeof curve === "string") return choice(curve, "timing.curve", SPEEDS);
   const handles = array(curve, "timing.curve", 2, 2).map((handle, i) => pair(handle, `timing.curve[${i}]`, -10, 10));
-  if (handles.some(([x]) => x < 0 || x > 1)) throw new DocumentError("timing.curve: x of both handles is a share of the time, 0 to 1.");
+  if (handles.some(([x]) => x < 0 || x > 1)) fail("timing.curve: x of both handles is a share of the time, 0 to 1.");
   return handles;
 }
 
@@ -170,13 +182,13 @@ function checkRanges(ranges) {
   if (ranges == null) return null;
   return array(ranges, "visibility", 0, 10_000).map((range, i) => {
     const [first, last] = pair(range, `visibility[${i}]`);
-    if (last < first) throw new DocumentError(`visibility[${i}]: the range ends (${last}) before it begins (${first}).`);
+    if (last < first) fail(`visibility[${i}]: the range ends (${last}) before it begins (${first}).`);
     return [first, last];
   });
 }
 
 function checkMove(move, index, frames, used) {
-  if (!isObject(move)) throw new DocumentError(`camera[${index}]: ${show(move)} is not a camera move.`);
+  if (!isObject(move)) fail(`camera[${index}]: ${show(move)} is not a camera move.`);
   const id = freshId(move.id, "c", used);
   return within(`Camera move ${index + 1} (${id})`, () => ({
     ...move, id,
@@ -187,7 +199,8 @@ function checkMove(move, index, frames, used) {
     degrees: number(move.degrees ?? 0, "degrees", -LIMITS.coordinate, LIMITS.coordinate),
     center: move.center == null ? null : pair(move.center, "center"),
     timing: checkTiming(move.timing, frames),
-    tracks: move.tracks == null ? null : array(move.tracks, "tracks", 0, LIMITS.tracks).map((name, i) => text(name, `tracks[${i}]`)),
+    tracks: move.tracks == null ? null
+      : array(move.tracks, "tracks", 0, LIMITS.tracks).map((name, i) => text(name, `tracks[${i}]`)),
   }));
 }
 
@@ -211,8 +224,8 @@ function show(value) {
 }
 
 function number(value, field, least, most) {
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new DocumentError(`${field}: ${show(value)} is not a finite number.`);
-  if (value < least || value > most) throw new DocumentError(`${field}: ${value} is not between ${least} and ${most}.`);
+  if (!Number.isFinite(value)) fail(`${field}: ${show(value)} is not a finite number.`);
+  if (value < least || value > most) fail(`${field}: ${value} is not between ${least} and ${most}.`);
   return value;
 }
 
@@ -220,7 +233,7 @@ const pixel = (value, field) => number(value, field, -LIMITS.coordinate, LIMITS.
 
 function whole(value, field, least, most) {
   number(value, field, least, most);
-  if (!Number.isInteger(value)) throw new DocumentError(`${field}: ${value} is not a whole number.`);
+  if (!Number.isInteger(value)) fail(`${field}: ${value} is not a whole number.`);
   return value;
 }
 
@@ -229,26 +242,26 @@ function pair(value, field, least = -LIMITS.coordinate, most = LIMITS.coordinate
 }
 
 function array(value, field, least, most) {
-  if (!Array.isArray(value)) throw new DocumentError(`${field}: ${show(value)} is not a list.`);
+  if (!Array.isArray(value)) fail(`${field}: ${show(value)} is not a list.`);
   if (value.length < least || value.length > most) {
     const wanted = least === most ? `${least}` : `${least} to ${most}`;
-    throw new DocumentError(`${field}: ${value.length} entries; ${wanted} are possible.`);
+    fail(`${field}: ${value.length} entries; ${wanted} are possible.`);
   }
   return value;
 }
 
 function choice(value, field, choices) {
-  if (!choices.includes(value)) throw new DocumentError(`${field}: ${show(value)} is none of ${choices.join(", ")}.`);
+  if (!choices.includes(value)) fail(`${field}: ${show(value)} is none of ${choices.join(", ")}.`);
   return value;
 }
 
 function flag(value, field) {
-  if (value != null && typeof value !== "boolean") throw new DocumentError(`${field}: ${show(value)} is not true or false.`);
+  if (value != null && typeof value !== "boolean") fail(`${field}: ${show(value)} is not true or false.`);
   return value ?? false;
 }
 
 function text(value, field) {
-  if (typeof value !== "string") throw new DocumentError(`${field}: ${show(value)} is not a text.`);
+  if (typeof value !== "string") fail(`${field}: ${show(value)} is not a text.`);
   return value.slice(0, 200);
 }
 

@@ -4,14 +4,14 @@
 
 /**
  * @typedef {[number, number]} Pair
- * @typedef {{x: number, y: number, in?: Pair, out?: Pair, t?: number}} Point  in/out: Bézier handles relative to the point
- * @typedef {"linear"|"ease-in"|"ease-out"|"ease-in-out"|[Pair, Pair]} Speed  a preset, or (x1,y1),(x2,y2) of CSS cubic-bezier
+ * @typedef {{x: number, y: number, in?: Pair, out?: Pair, t?: number}} Point  in, out: Bézier handles relative to it
+ * @typedef {"linear"|"ease-in"|"ease-out"|"ease-in-out"|[Pair, Pair]} Speed  the pairs: handles of CSS cubic-bezier
  * @typedef {{start: number, end: number, curve: Speed, before: "hold"|"hidden", after: "hold"|"hidden"}} Timing  frames
  * @typedef {{id: string, kind: string, points: Point[], interpolation: string, tension: number, closed: boolean,
  *   radius?: Pair, spokes?: number, grid?: object, timing: Timing, visibility?: Pair[]|null, hidden?: boolean}} Track
  * @typedef {{xy: Float64Array, lengths: Float64Array, total: number, knots: Float64Array, count: number}} Curve
- *   xy: the flattened curve, x0 y0 x1 y1 …; lengths: arc length at each of its `count` samples; total: the last of them;
- *   knots: arc length at each control point (a closed curve has one more, the first point again).
+ *   xy: the flattened curve, x0 y0 x1 y1 …; lengths: arc length at each of its `count` samples; total: the last of
+ *   them; knots: arc length at each control point (a closed curve has one more, the first point again).
  */
 
 /** Straight pieces that a segment is flattened into. */
@@ -27,7 +27,7 @@ export const PRESETS = Object.freeze({
 
 // Time
 
-/** The eased share of a motion at share `u` (0..1) of its time. Handles above 1 or below 0 may overshoot. @param {Speed} speed */
+/** Eased share of a motion at share `u` (0..1) of its time; handles beyond 0..1 overshoot. @param {Speed} speed */
 export function ease(speed, u) {
   if (!(u > 0)) return 0;
   if (u >= 1) return 1;
@@ -56,7 +56,10 @@ export function shareAt(timing, frame) {
   return ease(curve, (frame - start) / (end - start));
 }
 
-/** Whether a track shows at a frame: the nearest whole frame is in one of its ranges, and it is not hidden before its start or after its end. @param {Track} track */
+/**
+ * Whether a track shows at a frame: the nearest whole frame is in one of its ranges, and it is not hidden before its
+ * start or after its end. @param {Track} track
+ */
 export function visibleAt(track, frames, frame) {
   const timing = timingOf(track, frames);
   if (timing.before === "hidden" && frame < timing.start) return false;
@@ -72,7 +75,7 @@ function bezier(a, b, c, d, t) {
   return s * s * s * a + 3 * s * s * t * b + 3 * s * t * t * c + t * t * t * d;
 }
 
-/** Whether the path returns to its first point: `closed`, of a curve that has no recorded times. @param {Track} track */
+/** Whether the path returns to its first point; recorded strokes never do. @param {Track} track */
 export function isClosed(track) {
   return Boolean(track.closed) && track.kind !== "freehand" && track.points.length > 1;
 }
@@ -107,7 +110,7 @@ export function segments(track) {
 
 // Each: (points, closed, tension) -> (segment i -> a third of its end tangents [ax, ay, bx, by]).
 const TANGENTS = {
-  /** Cardinal spline: (1 - tension) (p[i+1] - p[i-1]) / 2; tension 0 is Catmull-Rom, 1 is straight; one-sided at open ends. */
+  /** (1 - tension) (p[i+1] - p[i-1]) / 2; tension 0 is Catmull-Rom, 1 is straight; one-sided at open ends. */
   cardinal(points, closed, tension) {
     const n = points.length;
     const tangent = points.map((point, i) => {
@@ -142,7 +145,7 @@ const TANGENTS = {
   },
 };
 
-/** Slopes at the knots of a monotone cubic from the slopes of its secants; one more than those, or as many when closed. */
+/** Slopes at the knots of a monotone cubic from those of its secants; one more than secants, or as many when closed. */
 function monotoneSlopes(secants, closed) {
   const n = secants.length;
   if (!n) return [];
@@ -178,7 +181,10 @@ function monotoneSlopes(secants, closed) {
 /** @type {WeakMap<Track, Curve>} */
 const curves = new WeakMap();
 
-/** The curve of a track flattened into SAMPLES pieces a segment; the same object for the same track. @param {Track} track @returns {Curve} */
+/**
+ * The curve of a track flattened into SAMPLES pieces a segment; the same object for the same track.
+ * @param {Track} track @returns {Curve}
+ */
 export function curve(track) {
   let found = curves.get(track);
   if (!found) curves.set(track, (found = flatten(track)));
@@ -230,10 +236,11 @@ export function atLength(line, length) {
 
 /** Recorded times of a freehand track as 0..1, one a point; null where it has none. @param {Track} track */
 export function recordedTimes(track) {
-  if (track.kind !== "freehand" || track.points.length < 2 || track.points.some((point) => point.t === undefined)) return null;
-  const first = track.points[0].t;
-  const span = track.points.at(-1).t - first;
-  return span > 0 ? track.points.map((point) => (point.t - first) / span) : null;
+  const { kind, points } = track;
+  if (kind !== "freehand" || points.some((point) => point.t === undefined)) return null;
+  const first = points[0].t;
+  const span = points.at(-1).t - first;
+  return span > 0 ? points.map((point) => (point.t - first) / span) : null;
 }
 
 /** The last index whose (rising) value is <= `wanted`, at least 0. */
@@ -248,7 +255,10 @@ function lastAtOrBelow(values, wanted) {
   return low;
 }
 
-/** The place on a track's path when the share `s` (clamped to 0..1) of its motion is done. @param {Track} track @returns {{x: number, y: number}} */
+/**
+ * The place on a track's path when the share `s` (clamped to 0..1) of its motion is done.
+ * @param {Track} track @returns {{x: number, y: number}}
+ */
 export function pointAt(track, s) {
   const { points } = track;
   s = Math.min(Math.max(s, 0), 1);
@@ -268,8 +278,8 @@ export function pointAt(track, s) {
 }
 
 /**
- * The place on a track's curve nearest to (x, y): on segment `segment` (before control point segment + 1) at its parameter
- * `u` 0..1, at `share` 0..1 of the arc length. @param {Track} track
+ * The place on a track's curve nearest to (x, y): on segment `segment` (before control point segment + 1) at its
+ * parameter `u` 0..1, at `share` 0..1 of the arc length. @param {Track} track
  * @returns {{segment: number, u: number, x: number, y: number, share: number, distance: number}}
  */
 export function nearest(track, x, y) {
@@ -293,7 +303,10 @@ export function nearest(track, x, y) {
 
 // Expansion: one drawn track may give several
 
-/** Offsets [dx, dy] from the path of the tracks that one drawn track gives, at share `s` of its motion. @param {Track} track @returns {Pair[]} */
+/**
+ * Offsets [dx, dy] from the path of the tracks that one drawn track gives, at share `s` of its motion.
+ * @param {Track} track @returns {Pair[]}
+ */
 export function offsets(track, s) {
   if (track.kind === "circle") {
     const [from, to] = track.radius ?? [0, 0];
@@ -306,7 +319,7 @@ export function offsets(track, s) {
   return [[0, 0]];
 }
 
-/** Row by row, from edge to edge of the rectangle (the middle where there is one column or row), inside the mask polygon. */
+/** Row by row, edge to edge of the rectangle (the middle where there is one column or row), inside the mask polygon. */
 export function gridOffsets({ width, height, columns, rows, mask }) {
   const found = [];
   for (let row = 0; row < rows; row++) {
@@ -372,10 +385,10 @@ function compose(second, first) {
 /**
  * All output tracks of a document, in order: hidden ones left out, circles and grids expanded, the camera applied.
  * @param document a valid document (document.js: parse)
- * @param {number[]} [times] frames (may be fractional) to evaluate at; default every frame 0 … frames - 1. Give `[frame]`
- *   to draw one frame.
+ * @param {number[]} [times] frames (may be fractional) to evaluate at; default every frame 0 … frames - 1. Give
+ *   `[frame]` to draw one frame.
  * @returns {{paths: {x: number, y: number, visible: boolean}[][], owners: {id: string, index: number, part: number}[]}}
- *   paths[track][time]; owners[track]: the drawn track (id, and place in document.tracks) and which of its points this is.
+ *   paths[track][time]; owners[track]: the drawn track (id, place in document.tracks) and which of its points this is.
  */
 export function evaluate(document, times) {
   const moments = times ?? Array.from({ length: document.frames }, (_, frame) => frame);
