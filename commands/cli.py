@@ -67,6 +67,10 @@ INFO_ABOUT = """\
 Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format and the memory it
 needs; for a track file how many tracks and frames, on which canvas, and where they go."""
 
+EDITOR_ABOUT = """\
+Opens the spline editor in the browser, over a picture or a video, and saves the drawn tracks to a file.
+The page is served on this machine alone. The drawing is kept in the .json file: the same command goes on with it."""
+
 SCORE_ABOUT = """\
 Measures how closely a video follows tracks: its points are followed optically from the tracks' first positions.
 Errors are in pixels of the video and in percent of its shorter side."""
@@ -167,6 +171,31 @@ examples:
     graph.add_argument(
         "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where saved files go (default: ./output)"
     )
+
+    draw = command(
+        "editor",
+        editor,
+        "draw tracks over a picture or a video, in the browser",
+        EDITOR_ABOUT,
+        """\
+examples:
+  python -m comfyui_trajectory editor cat.jpg
+      saves cat.tracks.json; then: python -m comfyui_trajectory generate --image cat.jpg --tracks cat.tracks.json
+  python -m comfyui_trajectory editor bikes.mp4 --output bikes.pth
+      tracks for ATI's own scripts; the drawing is kept in bikes.json""",
+    )
+    draw.add_argument("file", type=Path, metavar="IMAGE_OR_VIDEO", help="what to draw on")
+    draw.add_argument(
+        "--output", type=Path, metavar="FILE", help=".json, .pth, .npz or .npy (default: NAME.tracks.json, here)"
+    )
+    draw.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="frames of the clip (default: the video's; 81 for a picture)"
+    )
+    draw.add_argument(
+        "--fps", type=float, default=0.0, metavar="X", help="frames per second (default: the video's; 16 for a picture)"
+    )
+    draw.add_argument("--port", type=int, default=0, metavar="N", help="of the page (default: one that is free)")
+    draw.add_argument("--no-browser", action="store_true", help="only print the address")
 
     about = command(
         "info",
@@ -358,6 +387,13 @@ def run(options: argparse.Namespace) -> None:
     tell(run_workflow(options.workflow, settings, lambda step: logging.getLogger(__name__).info("%s", step.name)))
 
 
+def editor(options: argparse.Namespace) -> None:
+    from .editor import open_session, serve
+
+    session = open_session(options.file, options.output, options.frames, options.fps)
+    serve(session, options.port, tell, not options.no_browser)
+
+
 def info(options: argparse.Namespace) -> None:
     from .info import describe, in_words
 
@@ -375,4 +411,4 @@ def score(options: argparse.Namespace) -> None:
 
 def tell(made: Sequence) -> None:
     for line in made:
-        print(line)
+        print(line, flush=True)
