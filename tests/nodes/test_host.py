@@ -19,8 +19,8 @@ from ..tiny import FILES
 @pytest.fixture
 def embedded(tmp_path, monkeypatch):
     """A folder of embedded files with one of each kind."""
-    folder = tmp_path / "embedded"
-    folder.mkdir()
+    folder = tmp_path / "pack" / "files"
+    folder.mkdir(parents=True)
     for part in ("transformer", "vae", "text_encoder", "image_encoder"):
         (folder / f"ati_{part}.safetensors").touch()
     monkeypatch.setattr(host_module, "EMBEDDED_FOLDER", folder)
