@@ -256,3 +256,12 @@ test("a shape that is drawn round becomes a grid that fills it", () => {
   assert.ok(Math.hypot(points[0].x - 200, points[0].y - 200) < 1e-6);
   assert.ok(grid.mask.length > 16);
 });
+
+test("a node without a size, cleared or broken, still has a canvas", () => {
+  const editor = new Editor({ size: { width: 0, height: 0, frames: 9, fps: 8 } });
+  for (const text of ["{", "", "[]"]) {
+    editor.load(text);
+    assert.ok(editor.document.canvas.width > 0 && editor.document.canvas.height > 0);
+    assert.equal(editor.document.frames, 9);
+  }
+});

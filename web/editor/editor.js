@@ -56,11 +56,11 @@ export class Editor {
   load(text) {
     text = typeof text === "string" ? text : "";
     if (text === this.text) return;
-    const { document, error } = parse(text, this.size);
+    const { document, error } = parse(text, known(this.size));
     this.text = text;
     this.error = error;
     this.unsaved = false;
-    this.history.reset(error ? document : conformed(document, this.#limits()));
+    this.history.reset(conformed(document, this.#limits()));
     this.drawing = null;
     this.#settled();
   }
@@ -358,6 +358,9 @@ function reversed(points) {
     ...rest, ...(after && { in: after }), ...(before && { out: before }), ...(t !== undefined && { t: last - t }),
   }));
 }
+
+/** What a host says of the size, without its zeros. */
+const known = (size) => Object.fromEntries(Object.entries(size).filter(([, value]) => value > 0));
 
 /** A document of the given size, length and rate, what is drawn scaled with it; 0 and missing ones are left as they are. */
 function conformed(document, { width, height, frames, fps }) {
