@@ -1,7 +1,8 @@
-"""Options and fixtures of the whole suite: where the golden cases are, gradients off, few threads."""
+"""Options and fixtures of the whole suite: where the golden cases are, gradients off, a browser."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_GOLDEN = ROOT.parent / "shared" / "golden"
 OWN_GOLDEN = ROOT / "tests" / "golden"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 def pytest_addoption(parser):
@@ -38,3 +44,19 @@ def pytest_generate_tests(metafunc):
 def no_gradients():
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium under Playwright's hand; one for all tests, since Playwright runs once a process."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("tests in a browser: pip install playwright (Debian's chromium is found by itself)")
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not found:
+        pytest.skip("tests in a browser: install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, headless=True, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

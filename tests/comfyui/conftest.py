@@ -17,11 +17,6 @@ from PIL import Image
 from tiny import FILES, write_tiny
 
 NO_HOST = "tests in a real ComfyUI: not run; set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to its Python)"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -52,18 +47,3 @@ def write_files(base: Path):
     (base / "input").mkdir()
     gradient = Image.linear_gradient("L").resize((32, 32))
     Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).save(base / "input" / "picture.png")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("tests in a browser: pip install playwright (Debian's chromium is found by itself)")
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("tests in a browser: install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, headless=True, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()

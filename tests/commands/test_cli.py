@@ -72,7 +72,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_missing(run, arguments, said):
     [
         (("generate", "-q", "--image", "gone.png", "--tracks", "none"), "gone.png"),
         (("generate", "-q", "--image", EXAMPLES / "flower.jpg", "--tracks", "gone.pth"), "gone.pth"),
-        (("generate", "-q", "--image", EXAMPLES / "flower.jpg", "--tracks", "[[1]]"), "track"),
+        (("generate", "-q", "--image", EXAMPLES / "flower.jpg", "--tracks", "[[1]]"), "Track 0, point 0"),
         (("generate", "-q", "--frames", "6"), "nearest"),
         (("examples", "gone.yaml"), "gone.yaml"),
         (("run", "gone.json"), "gone.json"),

@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 SLOW = 120_000  # milliseconds that a busy machine may take
 
 
@@ -29,21 +25,6 @@ def address():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/editor/standalone.html"
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("the editor in a browser: pip install playwright")
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("the editor in a browser: install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Page:
@@ -88,8 +69,8 @@ class Page:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1x", "2x"])
-def page(request, chromium, address):
-    page = Page(chromium, address, request.param)
+def page(request, browser, address):
+    page = Page(browser, address, request.param)
     yield page
     assert page.faults == []
     page.page.close()
@@ -186,8 +167,8 @@ def test_dragging_redraws_only_what_is_selected(page):
     assert page.page.evaluate("() => window.backs") == 0
 
 
-def test_opening_and_closing_leaves_no_listeners_behind(chromium, address):
-    page = Page(chromium, address)
+def test_opening_and_closing_leaves_no_listeners_behind(browser, address):
+    page = Page(browser, address)
     counts = page.page.evaluate("""async () => {
         const { Compact } = await import('./widget.js');
         const { Editor } = await import('./editor.js');
