@@ -107,6 +107,17 @@ def test_a_point_is_dragged_inserted_and_deleted_and_all_of_it_is_undone(page):
     assert len(page.points()) == 2
 
 
+def test_a_double_click_ends_the_track_and_inserts_in_the_select_tool(page):
+    page.click(100, 200)
+    page.click(500, 200, click_count=2)
+    assert page.page.evaluate("() => ed.drawing") is None
+    assert len(page.points()) == 2
+    page.press("v")
+    page.page.wait_for_timeout(400)
+    page.click(300, 200, click_count=2)
+    assert len(page.points()) == 3
+
+
 def test_keys_step_frames_and_hide_a_track(page):
     page.click(100, 100)
     page.click(400, 100)
@@ -126,12 +137,14 @@ def test_names_are_text_and_nothing_in_them_runs(page):
 
 
 def test_the_wheel_zooms_at_the_pointer(page):
-    before = page.at(200, 150)
-    page.page.mouse.move(*before)
+    place = [round(value) for value in page.at(200, 150)]
+    under = "([x, y]) => { const at = stage.at({ clientX: x, clientY: y }); return [at.x, at.y]; }"
+    before = page.page.evaluate(under, place)
+    page.page.mouse.move(*place)
     page.page.mouse.wheel(0, -400)
     page.page.wait_for_function("() => stage.viewport !== null")
-    after = page.at(200, 150)
-    assert max(abs(a - b) for a, b in zip(before, after)) < 1
+    assert page.page.evaluate("() => stage.viewport.scale") > 1.5
+    assert max(abs(a - b) for a, b in zip(before, page.page.evaluate(under, place))) < 0.5
 
 
 FIFTY = """() => {

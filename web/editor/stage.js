@@ -12,7 +12,8 @@ import { fit, panned, toDocument, zoomAt } from "./viewport.js";
  * @typedef {{id: string, label: string, key: string, help: string, start: (context: Context) => Gesture|null,
  *   hover?: (context: Context) => object|null, double?: (context: Context) => void}} Tool
  * @typedef {{editor: object, at: {x: number, y: number}, hits: object[], event: PointerEvent, reach: number, scale: number,
- *   pan: () => Gesture}} Context  at: document pixels; reach: how far a handle is felt, document pixels
+ *   double?: boolean, pan: () => Gesture}} Context  at: document pixels; reach: how far a handle is felt, document pixels;
+ *   double: the second press at one place, which may still become a drag
  * @typedef {{move: Function, end?: Function, every?: Function, cursor?: string}} Gesture
  */
 
@@ -203,10 +204,7 @@ export class Stage {
     if (editor.playing && !this.space && event.button === 0) editor.setPlaying(false);
     const context = this.#context(event);
     const hold = event.button === 1 || this.space;
-    if (!hold && event.button === 0 && this.#isDouble(event, place)) {
-      toolById(editor.tool).double?.(context);
-      return;
-    }
+    this.double = context.double = !hold && this.#isDouble(event, place);
     const tool = hold ? hand : toolById(editor.tool);
     if (editor.error && tool !== hand) return;
     editor.begin();
@@ -267,6 +265,7 @@ export class Stage {
     }
     const gesture = this.gesture;
     if (!gesture || this.pointers.size) return;
+    const moved = this.moving;
     this.gesture = null;
     this.moving = false;
     if (cancelled && event.type === "pointercancel") {
@@ -275,6 +274,7 @@ export class Stage {
     } else {
       gesture.end?.(this.at(event), event);
       this.editor.end();
+      if (this.double && !moved) toolById(this.editor.tool).double?.(this.#context(event));
     }
     this.#cursor();
   }

@@ -13,12 +13,12 @@ export const select = {
   key: "v",
   help: "Click a track or a point; drag to move; Shift-click adds; Alt-drag leaves a copy; double-click the curve inserts",
 
-  start({ editor, at, hits, event, reach }) {
+  start({ editor, at, hits, event, reach, double }) {
     if (!hits.length) {
       last.key = "";
       return marquee(editor, at, event);
     }
-    const hit = hits[cycled(hits, at, reach)];
+    const hit = hits[double ? Math.min(last.index, hits.length - 1) : cycled(hits, at, reach)];
     pick(editor, hit, event);
     return dragHit(editor, hit, at);
   },
