@@ -136,15 +136,20 @@ function timesOf(track, frames, fps) {
 function drawTimes(ctx, scene, track) {
   const { small, large } = timesOf(track, scene.document.frames, scene.document.fps);
   const { scale } = scene.viewport;
-  squares(ctx, small, 1.6 / scale, DARK);
   squares(ctx, small, 1 / scale, LIGHT);
   discs(ctx, large, 3.4 / scale, DARK);
   discs(ctx, large, 2.4 / scale, LIGHT);
 }
 
+/** Squares, but none where the last one covers it already. */
 function squares(ctx, xy, half, color) {
   ctx.fillStyle = color;
-  for (let i = 0; i < xy.length; i += 2) ctx.fillRect(xy[i] - half, xy[i + 1] - half, 2 * half, 2 * half);
+  let [x, y] = [Infinity, Infinity];
+  for (let i = 0; i < xy.length; i += 2) {
+    if (Math.abs(xy[i] - x) < half && Math.abs(xy[i + 1] - y) < half) continue;
+    [x, y] = [xy[i], xy[i + 1]];
+    ctx.fillRect(x - half, y - half, 2 * half, 2 * half);
+  }
 }
 
 function discs(ctx, xy, radius, color) {
