@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -72,28 +75,47 @@ def cases(held_out: dict, count: int):
         number += 1
 
 
-def evaluate(models: Models, held_out: dict, count: int, output: Path | None = None) -> dict:
-    """Figures of every clip and their means, in percent of the short side over the moving tracks; sheets into `output`."""
-    rows, sheets = [], []
-    for number, clip, size in cases(held_out, count):
-        tracks = Tracks(torch.from_numpy(clip.path), torch.from_numpy(clip.visible), size)
-        moving = torch.from_numpy(clip.moving)
-        asked = replace(tracks, path=tracks.path[:, moving], visibility=tracks.visibility[:, moving])
-        truth = torch.from_numpy(clip.video).float() / 255
-        begun = time.monotonic()
-        videos = {"with": models.video(truth[:1], tracks, size, number)}
-        seconds = time.monotonic() - begun
-        videos["without"] = models.video(truth[:1], None, size, number)
-        videos["still"] = truth[:1].expand_as(truth)
-        videos["truth"] = truth
-        scores = {way: score(video, asked) for way, video in videos.items()}
-        row = {way: scores[way].error_percent for way in WAYS}
-        row |= {"number": number, "size": size, "tracks": int(moving.sum()), "camera": bool(clip.motion.min() == 1)}
-        row |= {"acc_05": scores["with"].acc_05, "coverage": scores["with"].coverage, "seconds": seconds}
-        rows.append(row)
-        log.info("clip %d: with %.1f%%, without %.1f%%, still %.1f%%, truth %.1f%%", number, *(row[way] for way in WAYS))
-        if output is not None:
-            sheets.append((row, sheet(videos, asked)))
+def judge(models: Models, number: int, clip: clips.Clip, size: tuple[int, int]) -> tuple[dict, np.ndarray]:
+    """Figures of one clip in percent of the short side over its moving tracks, and a picture of it."""
+    tracks = Tracks(torch.from_numpy(clip.path), torch.from_numpy(clip.visible), size)
+    moving = torch.from_numpy(clip.moving)
+    asked = replace(tracks, path=tracks.path[:, moving], visibility=tracks.visibility[:, moving])
+    truth = torch.from_numpy(clip.video).float() / 255
+    begun = time.monotonic()
+    videos = {"with": models.video(truth[:1], tracks, size, number)}
+    seconds = time.monotonic() - begun
+    videos["without"] = models.video(truth[:1], None, size, number)
+    videos["truth"] = truth
+    scores = {way: score(video, asked) for way, video in videos.items()}
+    stays = replace(asked, path=asked.path[asked.visibility.int().argmax(0), torch.arange(asked.count)].expand_as(asked.path))
+    scores["still"] = score(truth, asked, followed=stays)
+    row = {way: scores[way].error_percent for way in WAYS}
+    row |= {"number": number, "size": size, "tracks": int(moving.sum()), "camera": bool(clip.motion.min() == 1)}
+    row |= {"acc_05": scores["with"].acc_05, "coverage": scores["with"].coverage, "seconds": seconds}
+    return row, sheet(videos, asked)
+
+
+def begin(folder: Path, changes: dict, held_out: bool) -> None:
+    """Of each process: one thread, the models and the photographs."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    begin.models, begin.photos = Models.load(folder, **changes), photos.load(held_out)
+
+
+def judge_share(share: int, shares: int, count: int) -> list:
+    chosen = [case for i, case in enumerate(cases(begin.photos, count)) if i % shares == share]
+    return [judge(begin.models, *case) for case in chosen]
+
+
+def evaluate(folder: Path, count: int, output: Path, held_out: bool = True, processes: int = 2, **changes) -> dict:
+    """Means over the clips; figures.json and sheets of all of them in `output`. changes: of the sampling."""
+    shares = 4 * processes
+    with ProcessPoolExecutor(processes, get_context("spawn"), begin, (folder, changes, held_out)) as workers:
+        running = [workers.submit(judge_share, share, shares, count) for share in range(shares)]
+        results = sorted((pair for future in running for pair in future.result()), key=lambda pair: pair[0]["number"])
+    rows = [row for row, _ in results]
     means = {way: float(np.mean([row[way] for row in rows])) for way in WAYS}
     means |= {"median": float(np.median([row["with"] for row in rows])), "clips": len(rows)}
     for name in ("acc_05", "coverage", "seconds"):
@@ -101,9 +123,9 @@ def evaluate(models: Models, held_out: dict, count: int, output: Path | None = N
     for name, chosen in (("things", [r for r in rows if not r["camera"]]), ("camera", [r for r in rows if r["camera"]]),
                          ("one point", [r for r in rows if r["tracks"] == 1])):  # fmt: skip
         means[name] = float(np.mean([row["with"] for row in chosen])) if chosen else None
-    if output is not None:
-        save_sheets(sheets, output)
-        (output / "figures.json").write_text(json.dumps({"means": means, "clips": rows}, indent=1))
+    output.mkdir(parents=True, exist_ok=True)
+    save_sheets(results, output)
+    (output / "figures.json").write_text(json.dumps({"means": means, "clips": rows}, indent=1))
     return means
 
 
@@ -145,8 +167,8 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> None
     parser.add_argument("--shift", type=float)
     options = parser.parse_args(arguments)
     changes = {name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None}
-    options.output.mkdir(parents=True, exist_ok=True)
-    means = evaluate(Models.load(options.models, **changes), photos.load(True), options.count, options.output)
+    photos.load(True)  # fetched once, before the processes ask for them
+    means = evaluate(options.models, options.count, options.output, processes=os.cpu_count() or 1, **changes)
     log.info("mean error, %% of the short side: with tracks %(with).2f, without %(without).2f, standing still %(still).2f, "
              "the made clips themselves %(truth).2f", means)  # fmt: skip
     log.info("%s", json.dumps(means))

@@ -65,13 +65,17 @@ def colour_patches() -> Tensor:
 
 def encode(module: WanVAE, pixels: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        return torch.cat([module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in pixels.split(4)])
+        return torch.cat([module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in channels_last(pixels).split(4)])
 
 
 def rebuild(module: WanVAE, pixels: Tensor) -> Tensor:
     latents = encode(module, pixels)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        return torch.cat([module.decode(z, chunk=4).float() for z in latents.split(4)]).clamp(-1, 1)
+        return torch.cat([module.decode(z, chunk=4).float() for z in channels_last(latents).split(4)]).clamp(-1, 1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def psnr(made: Tensor, wanted: Tensor) -> float:

@@ -62,3 +62,8 @@ def rate(progress: float, warmup: float = 0.02, hold: float = 0.4) -> float:
     if progress < hold:
         return 1.0
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - hold) / (1 - hold)))
+
+
+def falling(progress: float, warmup: float = 0.01) -> float:
+    """Factor of the learning rate: up, then in a straight line down to nothing."""
+    return min(progress / warmup, (1 - progress) / (1 - warmup))

@@ -69,7 +69,8 @@ def encode(vae, clip: clips.Clip) -> dict[str, Tensor]:
     pixels = torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1)
     start = torch.cat([pixels[:, :1], torch.zeros_like(pixels[:, 1:])], dim=1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        plain = vae.module.encode(torch.stack([pixels, start]), chunk=pixels.shape[1] - 1).float()
+        both = torch.stack([pixels, start]).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
+        plain = vae.module.encode(both, chunk=pixels.shape[1] - 1).float()
     latents, still = vae.latent_format.from_plain(plain)
     motion = torch.from_numpy(clip.motion)[None, None]
     later = F.max_pool3d(motion[:, :, 1:], (4, 8, 8))

@@ -22,8 +22,8 @@ from ..models.wan.motion_patch import motion_patch
 from ..models.wan.system import plain_conditioning
 from ..trajectory import Tracks
 from ..trajectory.ati import normalised
-from . import encoders
-from .optim import optimizers, rate
+from . import clips, encoders
+from .optim import falling, optimizers
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ CONFIG = WanConfig(
     text_len=encoders.TEXT_LENGTH, clip_dim=encoders.IMAGE["hidden_size"],
 )  # fmt: skip
 DEFAULTS = {
-    "width": 96, "height": 96, "frames": 17, "fps": 8.0, "steps": 16, "cfg": 1.0, "shift": 3.0, "scheduler": "unipc",
-    "temperature": 10.0, "topk": 2,
+    "width": 96, "height": 96, "frames": 17, "fps": 8.0, "steps": 5, "cfg": 1.0, "shift": 5.0, "scheduler": "euler",
+    "temperature": 10.0, "topk": 2, "sizes": [list(size) for size in clips.SIZES],
 }  # fmt: skip
 BATCH = 8
 MOVING = 3.0  # weight of the loss where the clip moves
-EMA = 0.9995
+EMA = 0.999
 RELOAD = 500  # steps after which new shards of the pool are looked for
-MUON_LR, ADAM_LR = 0.01, 2e-3
+MUON_LR, ADAM_LR = 0.012, 2e-3
 NOT_MUON = ("patch_embedding", "head.head", "position_embedding", "class_embedding")
 
 
@@ -167,7 +167,7 @@ def _train(files: list[Path], texts: Tensor, runs: Path, minutes: float, until: 
             sizes = np.array([len(bucket.latents) for bucket in buckets])
             log.info("ati: %d clips", sizes.sum())
         for optimizer, base in zip(both, bases):
-            optimizer.param_groups[0]["lr"] = base * rate(state["spent"] / minutes, warmup=0.01)
+            optimizer.param_groups[0]["lr"] = base * falling(state["spent"] / minutes)
         chosen = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
         loss = flow_loss(student, chosen, torch.from_numpy(rng.integers(len(chosen.latents), size=BATCH)), texts, generator)
         loss.backward()
