@@ -27,9 +27,9 @@ from .vae import WanVAE
 
 log = logging.getLogger(__name__)
 
-# What the official demos use at 480p: bytedance/ATI generate.py and run_example.sh.
+# What the official demo uses: bytedance/ATI generate.py (its shift of 3 for 480p is commented out there).
 DEFAULTS = {
-    "width": 832, "height": 480, "frames": 81, "fps": 16.0, "steps": 40, "cfg": 5.0, "shift": 3.0,
+    "width": 832, "height": 480, "frames": 81, "fps": 16.0, "steps": 40, "cfg": 5.0, "shift": 5.0,
     "scheduler": "unipc", "temperature": 220.0, "topk": 2,
 }  # fmt: skip
 METHODS = ("auto", "ati", "none")
