@@ -7,7 +7,6 @@ python tests/models/peak_memory.py 4.0 bf16     (gigabytes of the file, dtype of
 from __future__ import annotations
 
 import json
-import resource
 import struct
 import sys
 import tempfile
@@ -46,11 +45,15 @@ def write_checkpoint(path: Path, gigabytes: float, dtype: str) -> None:
 
 def measure(path: Path) -> tuple[float, float]:
     """(size of the file, growth of the peak resident memory while loading), in MiB."""
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = resident("VmRSS")
     model = load_model(path)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     assert model.config.in_dim == 16
-    return path.stat().st_size / MIB, (peak - before) / MIB
+    return path.stat().st_size / MIB, resident("VmHWM") - before
+
+
+def resident(entry: str) -> float:
+    """VmRSS (now) or VmHWM (peak) of this process in MiB. Not getrusage, whose peak is inherited from the parent."""
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) / 1024
 
 
 def main(gigabytes: float, dtype: str) -> None:
