@@ -25,10 +25,45 @@ def rotary_table(grid: tuple[int, int, int], head_dim: int, device: torch.device
         shape[axis] = length
         angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency).reshape(shape)
         angles.append(angle.expand(*grid, size))
-    angle = torch.cat(angles, dim=-1).reshape(-1, half)
+    return signed_table(torch.cat(angles, dim=-1).reshape(-1, half)).to(device)
+
+
+def crop_region(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a token grid lies in the grid that the positions were learned on: scaled to fit inside and centred.
+
+    grid, base: (height, width) in tokens. -> (top, left), (bottom, right) in units of `base`; halves round to even.
+    Source: alibaba/Tora diffusers-version/tora/t2v_pipeline.py:get_resize_crop_region_for_grid.
+    """
+    (height, width), (base_height, base_width) = grid, base
+    if height / width > base_height / base_width:
+        fit_height, fit_width = base_height, int(round(base_height / height * width))
+    else:
+        fit_height, fit_width = int(round(base_width / width * height)), base_width
+    top, left = int(round((base_height - fit_height) / 2.0)), int(round((base_width - fit_width) / 2.0))
+    return (top, left), (top + fit_height, left + fit_width)
+
+
+def rotary_at(times: Tensor, rows: Tensor, columns: Tensor, head_dim: int, device: torch.device) -> Tensor:
+    """Rotations of the tokens of a video grid at given positions, interleaved pairs, theta 10000.
+
+    times, rows, columns: positions along each axis. A quarter of the channels turns with time, three eighths with each of
+    the others (huggingface/diffusers embeddings.py:get_3d_rotary_pos_embed). -> [2, tokens, head_dim] for `apply_rotary`.
+    """
+    axes = list(zip((times, rows, columns), (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)))
+    angles = []
+    for i, (position, size) in enumerate(axes):
+        frequency = 10000.0 ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
+        shape = [1, 1, 1, size // 2]
+        shape[i] = len(position)
+        angle = torch.outer(position.double().cpu(), frequency).reshape(shape)
+        angles.append(angle.expand(len(times), len(rows), len(columns), -1))
+    return signed_table(torch.cat(angles, dim=-1).flatten(0, 2)).to(device)
+
+
+def signed_table(angle: Tensor) -> Tensor:
+    """[tokens, head_dim / 2] -> [2, tokens, head_dim] float32: cosines, and sines signed for `apply_rotary`."""
     cos, sin = angle.cos(), angle.sin()
-    table = torch.stack([torch.stack([cos, cos], -1), torch.stack([-sin, sin], -1)]).flatten(-2)
-    return table.float().to(device)
+    return torch.stack([torch.stack([cos, cos], -1), torch.stack([-sin, sin], -1)]).flatten(-2).float()
 
 
 def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
