@@ -8,22 +8,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...trajectory import Tracks
 from ...trajectory.ati import normalised
 from ..common.errors import ModelError
 from ..common.pictures import cover, fit_tracks, to_pixels
-from ..common.tiling import decode_tiled
 from ..common.types import LatentFormat, Motion, TextConditioning
-from .config import WanConfig
+from ..common.video import VideoModel, VideoVAE
 from .latent import WAN21
 from .motion_patch import motion_patch
-from .vae import WanVAE
 
 log = logging.getLogger(__name__)
 
@@ -37,71 +35,29 @@ MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and 
 
 
 @dataclass
-class WanVideoModel:
-    """A Wan 2.1 transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance, patch)."""
+class WanVideoModel(VideoModel):
+    """A Wan 2.1 transformer, ready to predict. motion_method: what the file itself says of how it was trained: "ati",
+    "none" or nothing."""
 
-    module: nn.Module
-    config: WanConfig
-    path: Path
     defaults: dict = field(default_factory=lambda: dict(DEFAULTS))
     latent_format: LatentFormat = WAN21
-    motion_method: str | None = None  # what the file itself says of how it was trained: "ati", "none" or nothing
-    dtype: torch.dtype = torch.float32  # of the computation
-    device: torch.device = torch.device("cpu")
-    family: str = "wan"
-    spatial: int = 8
-    temporal: int = 4
+    motion_method: str | None = None
+
+    family: ClassVar[str] = "wan"
+    text_encoder: ClassVar[str] = "Wan and ATI need umT5-xxl, the embedded model its own embedded text encoder."
 
     @property
     def variant(self) -> str:
         return self.config.model_type
 
-    def to(self, device: torch.device | str) -> WanVideoModel:
-        self.module.to(device)
-        self.device = torch.device(device)
-        return self
-
-    def check_size(self, width: int, height: int, frames: int) -> None:
-        """ModelError with the nearest size where the model cannot make this one."""
-        step = self.spatial * self.config.patch_size[1]
-        fit = tuple(max(step, round(side / step) * step) for side in (width, height))
-        if fit != (width, height):
-            raise ModelError(
-                f"{width}x{height} is no size for {self.path.name}: width and height must be multiples of {step}. "
-                f"The nearest is {fit[0]}x{fit[1]}."
-            )
-        nearest = max(1, round((frames - 1) / self.temporal) * self.temporal + 1)
-        if frames != nearest:
-            raise ModelError(
-                f"{frames} frames cannot be made by {self.path.name}: the count must be {self.temporal}n + 1. "
-                f"The nearest is {nearest}."
-            )
-
-    def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
-        """(channels, latent frames, latent height, latent width)"""
-        self.check_size(width, height, frames)
-        return (
-            self.config.out_dim, (frames - 1) // self.temporal + 1, height // self.spatial, width // self.spatial
-        )  # fmt: skip
+    @property
+    def latent_channels(self) -> int:
+        return self.config.out_dim
 
     def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
         """ModelError where text or motion were made for another model."""
-        if motion.family != self.family:
-            raise ModelError(
-                f"The motion was encoded for a {motion.family} model, the model is {self.path.name} ({self.family}): "
-                "connect this model to the encode node too."
-            )
-        for name, tokens in (("positive", text.positive), ("negative", text.negative)):
-            if tokens is None:
-                continue
-            if tokens.ndim != 3 or tokens.shape[-1] != self.config.text_dim:
-                raise ModelError(
-                    f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, "
-                    f"{self.config.text_dim}]: it was encoded with another system's text encoder. Wan and ATI need umT5-xxl, "
-                    "the embedded model its own embedded text encoder."
-                )
-            if tokens.shape[1] > self.config.text_len:
-                raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {self.config.text_len}.")
+        super().check_inputs(text, motion)
+        self.check_text(text, self.config.text_dim, self.config.text_len)
         wanted, given = self.config.in_dim - self.config.out_dim, motion.inputs.get("y")
         if (0 if given is None else given.shape[1]) != wanted:
             raise ModelError(
@@ -158,10 +114,7 @@ class WanVideoModel:
         """
         self.check_size(width, height, frames)
         method = self.resolve_method(method, tracks)
-        if not 0 <= start_percent <= end_percent <= 1:
-            raise ModelError(
-                f"start_percent {start_percent} and end_percent {end_percent}: 0 <= start <= end <= 1 is needed."
-            )
+        self.check_share(start_percent, end_percent)
         if self.variant == "t2v":
             return Motion(self.family, width, height, frames, {}, {}, start_percent, end_percent)
         if image is None:
@@ -208,54 +161,12 @@ class WanVideoModel:
 
 
 @dataclass
-class WanVideoVAE:
+class WanVideoVAE(VideoVAE):
     """The Wan 2.1 VAE between pixels in -1..1 and normalised latents."""
 
-    module: WanVAE
-    path: Path
     latent_format: LatentFormat = WAN21
-    dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
-    family: str = "wan"
 
-    @property
-    def channels(self) -> int:
-        return self.module.config.z_dim
-
-    @property
-    def spatial(self) -> int:
-        return self.module.spatial
-
-    @property
-    def temporal(self) -> int:
-        return self.module.temporal
-
-    def to(self, device: torch.device | str) -> WanVideoVAE:
-        self.module.to(device)
-        self.device = torch.device(device)
-        return self
-
-    @torch.no_grad()
-    def encode(self, pixels: Tensor) -> Tensor:
-        """[batch, 3, 1 + 4n, height, width] in -1..1 -> normalised latents [batch, channels, 1 + n, h, w] float32."""
-        return self.latent_format.from_plain(self.module.encode(pixels.to(self.device, self.dtype)).float())
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
-        """Normalised latents [batch, channels, 1 + n, h, w] -> pixels [batch, 3, 1 + 4n, 8h, 8w] in -1..1, float32.
-
-        tile: side in pixels of the tiles the picture is decoded in, blended where they overlap; less memory, nearly the
-        same picture.
-        """
-        if latents.ndim != 5 or latents.shape[1] != self.channels:
-            raise ModelError(
-                f"{self.path.name} decodes latents [batch, {self.channels}, frames, h, w]; these are {list(latents.shape)}: "
-                "they come from another system's model."
-            )
-        plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)
-        if tile is None:
-            return self.module.decode(plain).clamp(-1, 1).float()
-        return decode_tiled(self.module.decode, plain, tile // self.spatial, self.spatial).clamp(-1, 1).float()
+    family: ClassVar[str] = "wan"
 
 
 def plain_conditioning(latents: Tensor) -> Tensor:

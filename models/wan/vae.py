@@ -11,13 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.stream import Stream
 from .config import WanVAEConfig
-
-
-class Stream(dict):
-    """What each layer remembers of the frames before: {module: its last input frames}. `first`: at frame 0."""
-
-    first = True
 
 
 class CausalConv3d(nn.Conv3d):

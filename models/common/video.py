@@ -1,0 +1,148 @@
+"""What the video models and VAEs of all families have in common: sizes, devices, checks of what they are given.
+Knows no family's inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ModelError
+from .tiling import decode_tiled
+from .types import LatentFormat, Motion, TextConditioning
+
+
+@dataclass
+class VideoModel:
+    """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
+    computation. A family adds `encode_motion`, `predict` and its own checks."""
+
+    module: nn.Module
+    config: object
+    path: Path
+    defaults: dict
+    latent_format: LatentFormat
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    family: ClassVar[str]
+    text_encoder: ClassVar[str]  # what encodes its prompts, for errors
+    spatial: ClassVar[int] = 8  # pixels a latent pixel
+    temporal: ClassVar[int] = 4  # frames a latent frame
+    patch: ClassVar[int] = 2  # latent pixels a token
+
+    @property
+    def latent_channels(self) -> int:
+        raise NotImplementedError
+
+    def to(self, device: torch.device | str):
+        self.module.to(device)
+        self.device = torch.device(device)
+        return self
+
+    def check_size(self, width: int, height: int, frames: int) -> None:
+        """ModelError with the nearest size where the model cannot make this one."""
+        step = self.spatial * self.patch
+        fit = tuple(max(step, round(side / step) * step) for side in (width, height))
+        if fit != (width, height):
+            raise ModelError(
+                f"{width}x{height} is no size for {self.path.name}: width and height must be multiples of {step}. "
+                f"The nearest is {fit[0]}x{fit[1]}."
+            )
+        nearest = max(1, round((frames - 1) / self.temporal) * self.temporal + 1)
+        if frames != nearest:
+            raise ModelError(
+                f"{frames} frames cannot be made by {self.path.name}: the count must be {self.temporal}n + 1. "
+                f"The nearest is {nearest}."
+            )
+
+    def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
+        """(channels, latent frames, latent height, latent width)"""
+        self.check_size(width, height, frames)
+        return (
+            self.latent_channels, (frames - 1) // self.temporal + 1, height // self.spatial, width // self.spatial
+        )  # fmt: skip
+
+    def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
+        """ModelError where text or motion were made for another model."""
+        if motion.family != self.family:
+            raise ModelError(
+                f"The motion was encoded for a {motion.family} model, the model is {self.path.name} ({self.family}): "
+                "connect this model to the encode node too."
+            )
+
+    def check_text(self, text: TextConditioning, width: int, length: int) -> None:
+        """ModelError unless prompts are [batch, at most `length` tokens, width]."""
+        for name, tokens in (("positive", text.positive), ("negative", text.negative)):
+            if tokens is None:
+                continue
+            if tokens.ndim != 3 or tokens.shape[-1] != width:
+                raise ModelError(
+                    f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, {width}]: it was "
+                    f"encoded with another system's text encoder. {self.text_encoder}"
+                )
+            if tokens.shape[1] > length:
+                raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {length}.")
+
+    def check_share(self, start_percent: float, end_percent: float) -> None:
+        """ModelError unless these are a part of the schedule."""
+        if not 0 <= start_percent <= end_percent <= 1:
+            raise ModelError(
+                f"start_percent {start_percent} and end_percent {end_percent}: 0 <= start <= end <= 1 is needed."
+            )
+
+
+@dataclass
+class VideoVAE:
+    """A VAE between pixels in -1..1 and normalised latents. `module.encode` gives plain latents, `module.decode` takes
+    them, for any clip of 4n + 1 frames."""
+
+    module: nn.Module
+    path: Path
+    latent_format: LatentFormat
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    family: ClassVar[str]
+
+    @property
+    def channels(self) -> int:
+        return len(self.latent_format.mean)
+
+    @property
+    def spatial(self) -> int:
+        return self.module.spatial
+
+    @property
+    def temporal(self) -> int:
+        return self.module.temporal
+
+    def to(self, device: torch.device | str):
+        self.module.to(device)
+        self.device = torch.device(device)
+        return self
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[batch, 3, 1 + 4n, height, width] in -1..1 -> normalised latents [batch, channels, 1 + n, h, w] float32."""
+        return self.latent_format.from_plain(self.module.encode(pixels.to(self.device, self.dtype)).float())
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, tile: int | None = None) -> Tensor:
+        """Normalised latents [batch, channels, 1 + n, h, w] -> pixels [batch, 3, 1 + 4n, 8h, 8w] in -1..1, float32.
+
+        tile: side in pixels of the tiles the picture is decoded in, blended where they overlap; less memory, nearly the
+        same picture.
+        """
+        if latents.ndim != 5 or latents.shape[1] != self.channels:
+            raise ModelError(
+                f"{self.path.name} decodes latents [batch, {self.channels}, frames, h, w]; these are {list(latents.shape)}: "
+                "they come from another system's model."
+            )
+        plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)
+        if tile is None:
+            return self.module.decode(plain).clamp(-1, 1).float()
+        return decode_tiled(self.module.decode, plain, tile // self.spatial, self.spatial).clamp(-1, 1).float()
