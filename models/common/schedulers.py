@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import ModelError
@@ -12,10 +13,15 @@ from .errors import ModelError
 TRAIN_STEPS = 1000
 
 
+def shifted(sigmas: Tensor, shift: float) -> Tensor:
+    """Noise levels moved towards more noise: Esser et al., arXiv 2403.03206, equation 23."""
+    return shift * sigmas / (1 + (shift - 1) * sigmas)
+
+
 class FlowScheduler:
     """The noise levels of a run and one solver step along them.
 
-    sigmas: [steps + 1] float32 from near 1 down to 0. timesteps: [steps] int64 in 0..1000, what the model is given.
+    sigmas: [steps + 1] float32 from near 1 down to 0. timesteps: [steps] in 0..1000, what the model is given.
     One object serves one run: it remembers earlier steps.
     """
 
@@ -26,12 +32,20 @@ class FlowScheduler:
             raise ModelError(f"steps is {steps}: at least 1 is needed.")
         if not shift > 0:
             raise ModelError(f"shift is {shift}: it must be above 0 (3 for 480p, 5 for 720p in Wan 2.1).")
-        even = torch.from_numpy(np.linspace(self.first_sigma, 0, steps + 1))  # torch's linspace rounds otherwise
-        sigmas = shift * even / (1 + (shift - 1) * even)
+        sigmas = self.noise_levels(steps, shift)
         self.sigmas = sigmas.float()
-        # Truncated, not rounded, from float64: wan/utils/fm_solvers_unipc.py:FlowUniPCMultistepScheduler.set_timesteps.
-        self.timesteps = (sigmas[:-1] * TRAIN_STEPS).long()
+        self.timesteps = self.model_times(sigmas[:-1])
         self.index = self.begin = 0
+
+    def noise_levels(self, steps: int, shift: float) -> Tensor:
+        """[steps + 1] float64, falling to 0."""
+        even = torch.from_numpy(np.linspace(self.first_sigma, 0, steps + 1))  # torch's linspace rounds otherwise
+        return shifted(even, shift)
+
+    def model_times(self, sigmas: Tensor) -> Tensor:
+        """What the model is told of float64 noise levels."""
+        # Truncated, not rounded, from float64: wan/utils/fm_solvers_unipc.py:FlowUniPCMultistepScheduler.set_timesteps.
+        return (sigmas * TRAIN_STEPS).long()
 
     def start(self, latents: Tensor, noise: Tensor, index: int = 0) -> Tensor:
         """`latents` with as much `noise` as belongs to step `index`, which is the first one to run."""
@@ -70,6 +84,31 @@ class Euler(FlowScheduler):
 
     def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
         return x + (self.sigma(self.index + 1) - self.sigma(self.index)) * velocity
+
+
+class FlowEuler(Euler):
+    """Euler from sigma 1 to 1/1000, then to 0, without rounding of the timesteps: EasyAnimate V5.1.
+
+    Source: diffusers v0.31 FlowMatchEulerDiscreteScheduler with use_dynamic_shifting, whose shift is exp(mu); EasyAnimate
+    always gives mu = 1, so that the `shift` in its scheduler_config.json is without effect.
+    """
+
+    def noise_levels(self, steps: int, shift: float) -> Tensor:
+        even = torch.from_numpy(np.linspace(1, 1 / TRAIN_STEPS, steps))
+        return F.pad(shifted(even, shift), (0, 1))
+
+    def model_times(self, sigmas: Tensor) -> Tensor:
+        return (sigmas * TRAIN_STEPS).float()
+
+
+class FlowEulerStatic(FlowEuler):
+    """The same scheduler without dynamic shifting: its lowest level is shifted before the levels in between are evenly
+    spaced, and again with them."""
+
+    def noise_levels(self, steps: int, shift: float) -> Tensor:
+        lowest = shifted(torch.tensor(1 / TRAIN_STEPS, dtype=torch.float64), shift).item()
+        even = torch.from_numpy(np.linspace(1, lowest, steps))
+        return F.pad(shifted(even, shift), (0, 1))
 
 
 class UniPC(FlowScheduler):
@@ -145,7 +184,8 @@ class DPMPlusPlus(FlowScheduler):
         return x - 0.5 * scale * (self.clean - before) / ratio
 
 
-CLASSES = {"unipc": UniPC, "dpm++": DPMPlusPlus, "euler": Euler}
+CLASSES = {"unipc": UniPC, "dpm++": DPMPlusPlus, "euler": Euler, "flow_euler": FlowEuler,
+           "flow_euler_static": FlowEulerStatic}  # fmt: skip
 SCHEDULERS = tuple(CLASSES)
 
 
