@@ -1,0 +1,198 @@
+"""The diffusion transformer of EasyAnimate V5.1 (7B and 12B), under the official parameter names.
+
+Plain modules: precision, fp8 and swapping are applied from outside; files, samplers and what the extra channels hold are
+unknown here. Source: aigc-apps/EasyAnimate easyanimate/models/transformer3d.py (EasyAnimateTransformer3DModel),
+attention.py (EasyAnimateDiTBlock), processor.py (EasyAnimateAttnProcessor2_0). The release ignores the text mask: padded
+tokens are attended to.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.attention import attention
+from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
+from ..common.step_cache import StepCache
+from .config import EasyAnimateConfig
+
+BASE = (30, 45)  # tokens of 480 x 720 pixels, the grid on which positions were learned
+
+
+@lru_cache(maxsize=8)
+def rotary_table(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> Tensor:
+    """Rotations of a (frames, height, width) token grid: height and width are those of BASE, scaled into it.
+
+    Positions start at the crop's corner and end one step before its far one, as in diffusers 0.30 and 0.31, which the
+    release pins (embeddings.py:get_3d_rotary_pos_embed); later versions place them differently.
+    """
+    frames, *size = grid
+    start, stop = crop_region(tuple(size), BASE)
+    rows, columns = (
+        low + torch.arange(count, dtype=torch.float64) * (high - low) / count
+        for low, high, count in zip(start, stop, size)
+    )
+    return rotary_at(torch.arange(frames, dtype=torch.float64), rows, columns, head_dim, device)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, dim: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+
+
+class TimeEmbedding(nn.Module):
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.linear_1, self.linear_2 = nn.Linear(in_dim, out_dim), nn.Linear(out_dim, out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class ModulatedNorm(nn.Module):
+    """A LayerNorm that the timestep shifts and scales; `parts` chunks of the width come from it."""
+
+    def __init__(self, config: EasyAnimateConfig, parts: int):
+        super().__init__()
+        self.parts = parts
+        self.linear = nn.Linear(config.time_embed_dim, parts * config.dim)
+        self.norm = nn.LayerNorm(config.dim, config.norm_eps)
+
+    def chunks(self, time: Tensor) -> tuple[Tensor, ...]:
+        """[batch, time_embed_dim] -> `parts` of [batch, 1, dim]: shift, scale, gate of the video, then of the text."""
+        return self.linear(F.silu(time)).unsqueeze(1).chunk(self.parts, dim=-1)
+
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return torch.addcmul(shift, self.norm(x), 1 + scale)
+
+
+class Projections(nn.Module):
+    """Queries, keys and values of one stream of tokens, and the way back; norms are per head."""
+
+    def __init__(self, config: EasyAnimateConfig):
+        super().__init__()
+        dim, head_dim = config.dim, config.attention_head_dim
+        self.heads = config.num_attention_heads
+        self.norm_q, self.norm_k = nn.LayerNorm(head_dim, 1e-6), nn.LayerNorm(head_dim, 1e-6)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
+        return self.norm_q(q), self.norm_k(k), v  # [batch, heads, tokens, head_dim]
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        enter = nn.Module()
+        enter.proj = nn.Linear(dim, 4 * dim)
+        self.net = nn.ModuleList([enter, nn.Identity(), nn.Linear(4 * dim, dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Joint attention of video and text, then feed-forward; `mmdit`: the text has its own weights for both."""
+
+    def __init__(self, config: EasyAnimateConfig, mmdit: bool):
+        super().__init__()
+        self.norm1 = ModulatedNorm(config, 6)
+        self.attn1 = Projections(config)
+        self.attn2 = Projections(config) if mmdit else None
+        self.norm2 = ModulatedNorm(config, 6)
+        self.ff = FeedForward(config.dim)
+        self.txt_ff = FeedForward(config.dim) if mmdit else None
+
+    def forward(self, video: Tensor, text: Tensor, time: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """video: [batch, tokens, dim]; text: [batch, text tokens, dim]; time: [batch, time_embed_dim]."""
+        shift, scale, gate, text_shift, text_scale, text_gate = self.norm1.chunks(time)
+        normed = self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale)
+        attended, text_attended = self.attend(*normed, rotary)
+        video, text = video + gate * attended, text + text_gate * text_attended
+
+        shift, scale, gate, text_shift, text_scale, text_gate = self.norm2.chunks(time)
+        text_ff = self.ff if self.txt_ff is None else self.txt_ff
+        video = video + gate * self.ff(self.norm2(video, shift, scale))
+        return video, text + text_gate * text_ff(self.norm2(text, text_shift, text_scale))
+
+    def attend(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        of_text = self.attn1 if self.attn2 is None else self.attn2
+        q, k, v = self.attn1.qkv(video)
+        text_q, text_k, text_v = of_text.qkv(text)
+        q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)  # positions of the video tokens only
+        joint = attention(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
+        count = text.shape[1]
+        return self.attn1.to_out[0](joint[:, count:]), of_text.to_out[0](joint[:, :count])
+
+
+class EasyAnimateTransformer(nn.Module):
+    """Predicts the flow (noise minus video) of a noisy latent video."""
+
+    def __init__(self, config: EasyAnimateConfig):
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.time_embedding = TimeEmbedding(dim, config.time_embed_dim)
+        self.proj = nn.Conv2d(config.in_channels, dim, config.patch_size, config.patch_size)
+        self.text_proj = nn.Sequential(RMSNorm(config.text_embed_dim, 1e-6), nn.Linear(config.text_embed_dim, dim))
+        self.transformer_blocks = nn.ModuleList(Block(config, i < config.mmdit_layers) for i in range(config.num_layers))
+        self.norm_final = nn.LayerNorm(dim, config.norm_eps)
+        self.norm_out = ModulatedNorm(config, 2)
+        self.proj_out = nn.Linear(dim, config.patch_size**2 * config.out_channels)
+
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, cache: StepCache | None = None
+    ) -> Tensor:
+        """Flow of `x`.
+
+        x: [batch, out_channels, frames, height, width] noisy latents; height and width multiples of the patch size.
+        t: [batch] timesteps in 0..1000, fractions and all. context: [batch, tokens, text_embed_dim].
+        y: [batch, in_channels - out_channels, frames, height, width], what the variant is conditioned on.
+        cache: of this run; where it says so, the blocks are skipped and their last change is used again.
+        -> [batch, out_channels, frames, height, width]
+        """
+        time = self.time_embedding(sinusoidal_embedding(t, self.config.dim).to(x.dtype))
+        tokens, grid = self.patches(x if y is None else torch.cat([x, y], dim=1))
+        if cache is not None and cache.skips(self.first_input(tokens, time)):
+            hidden = tokens + cache.change
+        else:
+            hidden = self.run(tokens, context, time, grid)
+            if cache is not None:
+                cache.change = hidden - tokens
+        return self.unpatchify(self.proj_out(hidden), grid)
+
+    def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """[batch, tokens, dim] in the order (frame, row, column), and the grid (frames, rows, columns)."""
+        batch, _, frames = x.shape[:3]
+        x = self.proj(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, frames))  # [batch, frames, dim, rows, columns]
+        grid = (frames, *x.shape[-2:])
+        return x.transpose(1, 2).flatten(2).transpose(1, 2), grid
+
+    def first_input(self, tokens: Tensor, time: Tensor) -> Tensor:
+        """What the first block's attention sees of the video: the text has no part in it."""
+        norm = self.transformer_blocks[0].norm1
+        return norm(tokens, *norm.chunks(time)[:2])
+
+    def run(self, video: Tensor, context: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        rotary = rotary_table(grid, self.config.attention_head_dim, video.device)
+        text = self.text_proj(context)
+        for block in self.transformer_blocks:
+            video, text = block(video, text, time, rotary)
+        return self.norm_out(self.norm_final(video), *self.norm_out.chunks(time))
+
+    def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        frames, rows, columns = grid
+        p = self.config.patch_size
+        x = x.reshape(x.shape[0], frames, rows, columns, self.config.out_channels, p, p)
+        x = x.permute(0, 4, 1, 2, 5, 3, 6)  # [batch, channels, frames, rows, p, columns, p]
+        return x.flatten(5, 6).flatten(3, 4)
