@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "CheckpointError", "ModelError", "assign", "open_checkp
 PREFIXES = {
     "diffusion model": ("model.diffusion_model.", "model.model.", "net."),
     "vae": ("vae.", "first_stage_model."),
-    "text encoder": ("text_encoders.umt5xxl.transformer.", "umt5xxl.transformer."),
+    "text encoder": tuple(f"{place}{name}.transformer." for name in ("umt5xxl", "t5xxl") for place in ("text_encoders.", "")),
     "image encoder": ("clip_vision.", "image_encoder."),
 }
 LAST_PREFIXES = ("model.", "module.")
@@ -83,6 +83,10 @@ class Checkpoint(Mapping):
 
     def elements(self, key: str) -> int:
         return math.prod(self.shapes[key])
+
+    def entry(self, key: str) -> Entry:
+        """The tensor unread."""
+        return self._entries[key]
 
     def only(self, prefix: str) -> "Checkpoint":
         """The tensors below `prefix`, which is removed from their names."""

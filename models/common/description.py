@@ -69,28 +69,15 @@ FOREIGN = (
     ("an SD3 model", (r"(.*\.)?joint_blocks\.0\..*",)),
     ("an LTX-Video model", (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?patchify_proj\.weight")),
     (
-        "a CogVideoX or Tora transformer",
-        (r"(.*\.)?transformer_blocks\.0\.norm1\.linear\.weight", r"(.*\.)?patch_embed\.proj\.weight"),
-    ),
-    (
-        "a CogVideoX or Tora checkpoint in SAT format",
-        (r"(module|model)\..*|transformer\.layers\.0\..*", r"(.*\.)?mixins\..*"),
-    ),
-    (
         "an EasyAnimate transformer",
         (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?proj\.weight", r"(.*\.)?text_proj.*"),
     ),
-    ("a CogVideoX VAE", (r"(.*\.)?encoder\.down_blocks\.0\.resnets\.0\.conv1\.conv\.weight",)),
     (
         "a VAE of Stable Diffusion, SDXL or Flux",
         (r"(.*\.)?encoder\.(down\.0\.block\.0|down_blocks\.0\.resnets\.0)\..*",),
     ),
     ("a small preview VAE (TAESD or TAEHV)", (r"(.*\.)?decoder\.\d+\.(weight|conv\.0\.weight|conv\.weight)",)),
     ("a CLIP text encoder", (r"(.*\.)?text_model\.encoder\.layers\.0\..*",)),
-    (
-        "a T5 v1.1 text encoder (of CogVideoX, Flux or SD3), not umT5",
-        (r"(.*\.)?encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight",),
-    ),
     ("a SigLIP image encoder", (r"(.*\.)?vision_model\.embeddings\.patch_embedding\.bias",)),
     ("a language model", (r"(.*\.)?layers\.0\.self_attn\.q_proj\.weight",)),
 )

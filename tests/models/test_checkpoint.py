@@ -195,8 +195,6 @@ def test_a_vae_loaded_as_a_model_is_told_where_it_belongs(file: Path) -> None:
     [
         (["blocks.0.self_attn.q.lora_A.weight", "blocks.0.self_attn.q.lora_B.weight"], "a LoRA"),
         (["model.diffusion_model.input_blocks.0.0.weight", "label_emb.0.0.weight"], "an SDXL checkpoint"),
-        (["encoder.block.0.layer.0.SelfAttention.q.weight", "encoder.block.1.layer.0.SelfAttention.q.weight",
-          "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"], "T5 v1.1"),
         (["double_blocks.0.img_attn.qkv.weight"], "a Flux model"),
         (["what.is.this"], "of no known model (first: what.is.this)"),
     ],

@@ -1,0 +1,228 @@
+"""The causal video VAE of CogVideoX, under the parameter names of diffusers.
+
+Knows nothing of files or ComfyUI. Source: huggingface/diffusers models/autoencoders/autoencoder_kl_cogvideox.py. A clip goes
+through in chunks, and the chunks are part of the function: group statistics are those of a chunk. What a convolution must
+remember of earlier frames lives in a `Stream`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.stream import Stream
+from .config import CogVideoXVAEConfig
+from .tiles import Tiling, in_tiles
+
+SAMPLE_CHUNK, LATENT_CHUNK = 8, 2  # frames and latent frames of a chunk; what is left over goes into the first
+
+
+class CausalConv3d(nn.Module):
+    """Convolution over [batch, channels, frames, height, width] that sees the present and past frames only; before the
+    clip it sees the first frame."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int):
+        super().__init__()
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, padding=(0, kernel // 2, kernel // 2))
+        self.history = kernel - 1
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        if self.history:
+            past = stream.get(self)
+            past = x[:, :, :1].expand(-1, -1, self.history, -1, -1) if past is None else past
+            x = torch.cat([past, x], dim=2)
+            stream[self] = x[:, :, -self.history :]
+        return self.conv(x)
+
+
+class GroupNorm(nn.GroupNorm):
+    """The encoder's norm; like the decoder's it is given the latents, and does not look at them."""
+
+    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
+        return super().forward(x)
+
+
+class SpatialNorm(nn.Module):
+    """The decoder's norm: group norm, scaled and shifted by the latents at each place."""
+
+    def __init__(self, groups: int, channels: int, latent_channels: int):
+        super().__init__()
+        self.norm_layer = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.conv_y, self.conv_b = (CausalConv3d(latent_channels, channels, 1) for _ in range(2))
+
+    def forward(self, x: Tensor, latents: Tensor, stream: Stream) -> Tensor:
+        z = resized_like(latents, x)
+        return self.norm_layer(x) * self.conv_y(z, stream) + self.conv_b(z, stream)
+
+
+def resized_like(latents: Tensor, x: Tensor) -> Tensor:
+    """The latents at the size of x, nearest neighbours; where frames are odd in number, the first is apart."""
+    if x.shape[2] > 1 and x.shape[2] % 2:
+        first = F.interpolate(latents[:, :, :1], size=x[:, :, :1].shape[-3:])
+        return torch.cat([first, F.interpolate(latents[:, :, 1:], size=x[:, :, 1:].shape[-3:])], dim=2)
+    return F.interpolate(latents, size=x.shape[-3:])
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, norm):
+        super().__init__()
+        self.norm1, self.norm2 = norm(in_channels), norm(out_channels)
+        self.conv1 = CausalConv3d(in_channels, out_channels, 3)
+        self.conv2 = CausalConv3d(out_channels, out_channels, 3)
+        self.conv_shortcut = nn.Conv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x, latents, stream)), stream)
+        h = self.conv2(F.silu(self.norm2(h, latents, stream)), stream)
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class Resample(nn.Module):
+    """Halves or doubles height and width, and (`temporal`) the frames after the first."""
+
+    def __init__(self, channels: int, temporal: bool, stride: int, padding: int):
+        super().__init__()
+        self.temporal = temporal
+        self.conv = nn.Conv2d(channels, channels, 3, stride, padding)
+
+    def each_frame(self, x: Tensor) -> Tensor:
+        return self.conv(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+
+
+class Downsample(Resample):
+    def __init__(self, channels: int, temporal: bool):
+        super().__init__(channels, temporal, stride=2, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.temporal and x.shape[2] > 1:
+            apart = x.shape[2] % 2
+            pooled = x[:, :, apart:].unflatten(2, (-1, 2)).mean(3)
+            x = torch.cat([x[:, :, :apart], pooled], dim=2)
+        return self.each_frame(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(Resample):
+    def __init__(self, channels: int, temporal: bool):
+        super().__init__(channels, temporal, stride=1, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+        if self.temporal and x.shape[2] > 1:
+            apart = x.shape[2] % 2
+            x = torch.cat([x[:, :, :apart], x[:, :, apart:].repeat_interleave(2, dim=2)], dim=2)
+        return self.each_frame(x)
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution and what leads to the next."""
+
+    def __init__(self, in_channels: int, out_channels: int, count: int, norm, resample: nn.Module | None, name: str):
+        super().__init__()
+        channels = [in_channels] + [out_channels] * count
+        self.resnets = nn.ModuleList(ResidualBlock(*pair, norm) for pair in zip(channels, channels[1:]))
+        self.name = name
+        if resample is not None:
+            self.add_module(name, nn.ModuleList([resample]))
+
+    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
+        for block in self.resnets:
+            x = block(x, latents, stream)
+        for resample in getattr(self, self.name, ()):
+            x = resample(x)
+        return x
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: CogVideoXVAEConfig):
+        super().__init__()
+        widths, groups, count = config.block_out_channels, config.norm_num_groups, config.layers_per_block
+
+        def norm(channels: int) -> nn.Module:
+            return GroupNorm(groups, channels, eps=config.norm_eps)
+
+        self.conv_in = CausalConv3d(3, widths[0], 3)
+        self.down_blocks = nn.ModuleList(
+            Level(
+                widths[max(i - 1, 0)], width, count, norm,
+                Downsample(width, i < temporal_levels(config)) if i < len(widths) - 1 else None, "downsamplers",
+            )
+            for i, width in enumerate(widths)
+        )  # fmt: skip
+        self.mid_block = Level(widths[-1], widths[-1], 2, norm, None, "downsamplers")
+        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        x = self.conv_in(x, stream)
+        for level in (*self.down_blocks, self.mid_block):
+            x = level(x, None, stream)
+        return self.conv_out(F.silu(self.norm_out(x)), stream)
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: CogVideoXVAEConfig):
+        super().__init__()
+        widths, groups, channels = config.block_out_channels[::-1], config.norm_num_groups, config.latent_channels
+
+        def norm(width: int) -> nn.Module:
+            return SpatialNorm(groups, width, channels)
+
+        self.conv_in = CausalConv3d(channels, widths[0], 3)
+        self.mid_block = Level(widths[0], widths[0], 2, norm, None, "upsamplers")
+        self.up_blocks = nn.ModuleList(
+            Level(
+                widths[max(i - 1, 0)], width, config.layers_per_block + 1, norm,
+                Upsample(width, i < temporal_levels(config)) if i < len(widths) - 1 else None, "upsamplers",
+            )
+            for i, width in enumerate(widths)
+        )  # fmt: skip
+        self.norm_out = norm(widths[-1])
+        self.conv_out = CausalConv3d(widths[-1], 3, 3)
+
+    def forward(self, latents: Tensor, stream: Stream) -> Tensor:
+        x = self.conv_in(latents, stream)
+        for level in (self.mid_block, *self.up_blocks):
+            x = level(x, latents, stream)
+        return self.conv_out(F.silu(self.norm_out(x, latents, stream)), stream)
+
+
+class CogVideoXVAE(nn.Module):
+    """Encoder and decoder. Latents here are plain: what the network gives, before the scaling factor."""
+
+    def __init__(self, config: CogVideoXVAEConfig):
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.temporal = config.temporal_compression_ratio
+        self.spatial = 2 ** (len(config.block_out_channels) - 1)
+
+    def moments(self, pixels: Tensor, tiling: Tiling | None = None) -> Tensor:
+        """Mean and log variance of the latents, [batch, 2 * latent_channels, latent frames, height / 8, width / 8].
+
+        pixels: [batch, 3, frames, height, width] in -1..1. tiling: None encodes whole frames.
+        """
+        return in_tiles(lambda part: in_chunks(self.encoder, part, SAMPLE_CHUNK), pixels, tiling, 1 / self.spatial)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The mean of the latents; arguments as for `moments`."""
+        return self.moments(pixels).chunk(2, dim=1)[0]
+
+    def decode(self, latents: Tensor, tiling: Tiling | None = None) -> Tensor:
+        """[batch, latent_channels, 1 + 2n, h, w] -> [batch, 3, 1 + 8n, 8h, 8w], not clamped. An even number of latent frames,
+        which no clip of 1 + 8n frames has, gives four frames each."""
+        return in_tiles(lambda part: in_chunks(self.decoder, part, LATENT_CHUNK), latents, tiling, self.spatial)
+
+
+def temporal_levels(config: CogVideoXVAEConfig) -> int:
+    """How many levels halve the frames."""
+    return config.temporal_compression_ratio.bit_length() - 1
+
+
+def in_chunks(network: nn.Module, x: Tensor, chunk: int) -> Tensor:
+    """The network on x [batch, channels, frames, h, w] chunk by chunk, the first longer by the rest of the division."""
+    stream = Stream()
+    frames = x.shape[2]
+    sizes = [chunk] * max(frames // chunk, 1)
+    sizes[0] = frames - sum(sizes[1:])
+    return torch.cat([network(part, stream) for part in x.split(sizes, dim=2)], dim=2)
