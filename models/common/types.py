@@ -23,6 +23,7 @@ class Motion:
 
     inputs: arguments of the transformer while the motion acts; plain: the same without motion, for the steps before
     `start` and from `end` on (fractions of the schedule). shown: [frames, height, width, 3] in 0..1, the picture of it.
+    latents: normalised, of a video that sampling with denoise below 1 starts from.
     """
 
     family: str
@@ -34,6 +35,7 @@ class Motion:
     start: float = 0.0
     end: float = 1.0
     shown: Tensor | None = field(default=None, repr=False)
+    latents: Tensor | None = field(default=None, repr=False)
 
     def at(self, fraction: float) -> Mapping[str, Tensor]:
         """The transformer's arguments at a fraction of the schedule, 0 = pure noise."""

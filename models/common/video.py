@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ModelError
+from .schedulers import FLOW
 from .tiling import decode_tiled
 from .types import LatentFormat, Motion, TextConditioning
 
@@ -30,6 +31,7 @@ class VideoModel:
 
     family: ClassVar[str]
     text_encoder: ClassVar[str]  # what encodes its prompts, for errors
+    schedulers: ClassVar[tuple[str, ...]] = tuple(FLOW)  # the solvers that fit what it predicts
     spatial: ClassVar[int] = 8  # pixels a latent pixel
     temporal: ClassVar[int] = 4  # frames a latent frame
     patch: ClassVar[int] = 2  # latent pixels a token
@@ -86,6 +88,10 @@ class VideoModel:
                 )
             if tokens.shape[1] > length:
                 raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {length}.")
+
+    def step_cache(self, threshold: float, steps: int):
+        """What skips steps in a run of `steps`, for one half of the guidance; ModelError where the model cannot."""
+        raise ModelError(f"Steps of {self.path.name} ({self.family}) cannot be skipped: set the step cache to 0.")
 
     def check_share(self, start_percent: float, end_percent: float) -> None:
         """ModelError unless these are a part of the schedule."""

@@ -16,6 +16,7 @@ from ..common.checkpoint import Checkpoint, assign
 from ..common.description import Description
 from ..common.errors import CheckpointError, ModelError
 from ..common.ops import prepare
+from ..common.tokens import read_json
 
 log = logging.getLogger(__name__)
 
@@ -167,12 +168,7 @@ def find_tokenizer(part: Checkpoint, stated: str | Path | None = None):
 def read_tokenizer(file: Path):
     if file.suffix != ".json":
         return sentencepiece(file.read_bytes(), file)
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the tokenizers package raises plain Exception
-        raise CheckpointError(f"{file} is not a tokenizer.json ({error}). Download it again.") from error
+    tokenizer = read_json(file)
     return lambda text: ended(tokenizer.encode(text).ids)
 
 
