@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from golden_cases import GoldenCase, easyanimate, tora, trajectory, wan, wan_parts
+from golden_cases import GoldenCase, easyanimate, tora, tora_parts, trajectory, wan, wan_parts
 
 # Case name -> the function of that name, which runs it; the family's part of the pack stands behind it. Tora's cases say
 # whose they are, and share names with others.
@@ -25,6 +25,7 @@ OPERATIONS, TORA = (
                 "rope", "tora_dit_t2v", "tora_dit_i2v", "tora_sat_dit_t2v", "tora_sat_dit_i2v", "traj_extractor", "mgf",
                 "kijai_tora_files", "cogvideox_vae", "cogvideox_vae_tiled",
             ),
+            tora_parts: ("scheduler_dpm", "scheduler_ddim", "dynamic_cfg"),
         },
     )
 )  # fmt: skip
@@ -34,7 +35,7 @@ NOT_YET = (
     "e2e_v2v", "e2e_control_trajectory", "e2e_control_camera",
 )  # fmt: skip
 NOT_YET_TORA = (
-    "traj_points", "traj_flow", "i2v_prepare_latents", "scheduler_dpm", "scheduler_ddim", "dynamic_cfg", "text_t5", "e2e_t2v",
+    "traj_points", "traj_flow", "i2v_prepare_latents", "text_t5", "e2e_t2v",
     "e2e_t2v_ddim", "e2e_i2v",
 )  # fmt: skip
 

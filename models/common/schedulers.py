@@ -1,16 +1,17 @@
-"""Solvers for flow models (x = (1 - sigma) * clean + sigma * noise, predicted: noise - clean): UniPC, DPM++ 2M, Euler.
-They know sigmas, velocities and latents; not models, guidance or noise generators."""
+"""Solvers for flow models (x = (1 - sigma) * clean + sigma * noise, predicted: noise - clean): UniPC, DPM++ 2M, Euler; and
+the names of all solvers. They know sigmas, velocities and latents; not models, guidance or noise generators."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .diffusion import DDIM, SDEDPMPlusPlus
 from .errors import ModelError
-
-TRAIN_STEPS = 1000
+from .schedule import TRAIN_STEPS, Schedule
 
 
 def shifted(sigmas: Tensor, shift: float) -> Tensor:
@@ -18,24 +19,16 @@ def shifted(sigmas: Tensor, shift: float) -> Tensor:
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
-class FlowScheduler:
-    """The noise levels of a run and one solver step along them.
-
-    sigmas: [steps + 1] float32 from near 1 down to 0. timesteps: [steps] in 0..1000, what the model is given.
-    One object serves one run: it remembers earlier steps.
-    """
+class FlowScheduler(Schedule):
+    """The noise levels of a run and one solver step along them. sigmas: [steps + 1] float32 from near 1 down to 0."""
 
     first_sigma = 1.0
 
     def __init__(self, steps: int, shift: float):
-        if steps < 1:
-            raise ModelError(f"steps is {steps}: at least 1 is needed.")
-        if not shift > 0:
-            raise ModelError(f"shift is {shift}: it must be above 0 (3 for 480p, 5 for 720p in Wan 2.1).")
+        super().__init__(steps, shift)
         sigmas = self.noise_levels(steps, shift)
         self.sigmas = sigmas.float()
         self.timesteps = self.model_times(sigmas[:-1])
-        self.index = self.begin = 0
 
     def noise_levels(self, steps: int, shift: float) -> Tensor:
         """[steps + 1] float64, falling to 0."""
@@ -47,24 +40,12 @@ class FlowScheduler:
         # Truncated, not rounded, from float64: wan/utils/fm_solvers_unipc.py:FlowUniPCMultistepScheduler.set_timesteps.
         return (sigmas * TRAIN_STEPS).long()
 
-    def start(self, latents: Tensor, noise: Tensor, index: int = 0) -> Tensor:
-        """`latents` with as much `noise` as belongs to step `index`, which is the first one to run."""
-        if not 0 <= index < len(self.timesteps):
-            raise ModelError(f"Step {index} is not one of the {len(self.timesteps)} steps of this schedule.")
-        self.index = self.begin = index
-        sigma = self.sigmas[index].item()
+    def mixed(self, latents: Tensor, noise: Tensor) -> Tensor:
+        sigma = self.sigma(self.index)
         return (1 - sigma) * latents + sigma * noise
 
-    def step(self, velocity: Tensor, x: Tensor) -> Tensor:
-        """Latents of the next noise level from those of the present one and the model's velocity there."""
-        if self.index >= len(self.timesteps):
-            raise ModelError(f"All {len(self.timesteps)} steps were taken; a new run needs a new scheduler.")
-        x = self.advance(velocity, x)
-        self.index += 1
-        return x
-
-    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    def estimate(self, prediction: Tensor, x: Tensor) -> Tensor:
+        return x - self.sigma(self.index) * prediction
 
     def sigma(self, index: int) -> float:
         return self.sigmas[index].item()
@@ -82,7 +63,7 @@ class Euler(FlowScheduler):
 
     first_sigma = torch.tensor(1 - 1 / TRAIN_STEPS, dtype=torch.float32).item()
 
-    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+    def advance(self, velocity: Tensor, x: Tensor, draw: Callable[[], Tensor] | None) -> Tensor:
         return x + (self.sigma(self.index + 1) - self.sigma(self.index)) * velocity
 
 
@@ -124,9 +105,9 @@ class UniPC(FlowScheduler):
         self.clean: list[Tensor] = []  # the latest two predictions, older first
         self.previous: tuple[Tensor, int] | None = None  # latents and order of the last predictor step
 
-    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+    def advance(self, velocity: Tensor, x: Tensor, draw: Callable[[], Tensor] | None) -> Tensor:
         i = self.index
-        clean = x - self.sigma(i) * velocity
+        clean = self.estimate(velocity, x)
         if self.previous is not None:
             x = self.correct(clean)
         self.clean = [*self.clean[-1:], clean]
@@ -171,10 +152,10 @@ class DPMPlusPlus(FlowScheduler):
         super().__init__(steps, shift)
         self.clean: Tensor | None = None
 
-    def advance(self, velocity: Tensor, x: Tensor) -> Tensor:
+    def advance(self, velocity: Tensor, x: Tensor, draw: Callable[[], Tensor] | None) -> Tensor:
         i = self.index
         sigma, target = self.sigma(i), self.sigma(i + 1)
-        before, self.clean = self.clean, x - sigma * velocity
+        before, self.clean = self.clean, self.estimate(velocity, x)
         h = self.half_log_snr(i + 1) - self.half_log_snr(i)
         scale = (1 - target) * math.expm1(-h)
         x = target / sigma * x - scale * self.clean
@@ -184,12 +165,14 @@ class DPMPlusPlus(FlowScheduler):
         return x - 0.5 * scale * (self.clean - before) / ratio
 
 
-CLASSES = {"unipc": UniPC, "dpm++": DPMPlusPlus, "euler": Euler, "flow_euler": FlowEuler,
-           "flow_euler_static": FlowEulerStatic}  # fmt: skip
+FLOW = {"unipc": UniPC, "dpm++": DPMPlusPlus, "euler": Euler, "flow_euler": FlowEuler,
+        "flow_euler_static": FlowEulerStatic}  # fmt: skip
+DIFFUSION = {"dpm_sde": SDEDPMPlusPlus, "ddim": DDIM}
+CLASSES = {**FLOW, **DIFFUSION}
 SCHEDULERS = tuple(CLASSES)
 
 
-def make_scheduler(name: str, steps: int, shift: float) -> FlowScheduler:
+def make_scheduler(name: str, steps: int, shift: float) -> Schedule:
     """A fresh scheduler of one of SCHEDULERS; ModelError where the name, steps or shift make no schedule."""
     if name not in CLASSES:
         raise ModelError(f"There is no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}.")

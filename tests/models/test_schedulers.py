@@ -1,4 +1,4 @@
-"""The solvers on a flow whose exact solution is known, and their schedules."""
+"""The solvers on data whose exact solution is known, and their schedules."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ import math
 import pytest
 import torch
 from comfyui_trajectory.models.common.errors import ModelError
-from comfyui_trajectory.models.common.schedulers import SCHEDULERS, make_scheduler
+from comfyui_trajectory.models.common.schedulers import FLOW, SCHEDULERS, make_scheduler
 
 
 def error_on_gaussian_data(name: str, steps: int, spread: float = 0.5) -> float:
-    """For data from N(0, spread^2) the flow is known: a point keeps its place in units of the standard deviation."""
+    """For data from N(0, spread^2) the path is known: a point keeps its place in units of the standard deviation."""
     schedule = make_scheduler(name, steps, 1.0)
-
-    def deviation(i: int) -> float:
-        sigma = schedule.sigma(i)
-        return math.hypot((1 - sigma) * spread, sigma)
-
-    x = torch.tensor([deviation(0)], dtype=torch.float64)
-    for i in range(steps):
-        sigma = schedule.sigma(i)
-        clean = x * spread**2 * (1 - sigma) / deviation(i) ** 2
-        noise = x * sigma / deviation(i) ** 2
-        x = schedule.step(noise - clean, x)
+    signal, noise = shares(schedule)
+    x = torch.tensor([math.hypot(signal * spread, noise)], dtype=torch.float64)
+    for _ in range(steps):
+        signal, noise = shares(schedule)
+        variance = (signal * spread) ** 2 + noise**2
+        x = schedule.step(prediction(name, schedule, x * spread**2 * signal / variance, x * noise / variance), x)
     return abs(x.item() - spread)
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+def shares(schedule) -> tuple[float, float]:
+    """Of the clean latents and of the noise in the present step."""
+    one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    return schedule.mixed(one, none).item(), schedule.mixed(none, one).item()
+
+
+def prediction(name: str, schedule, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """What a model that knows both says: the flow, or v."""
+    if name in FLOW:
+        return noise - clean
+    signal, level = shares(schedule)
+    return signal * noise - level * clean
+
+
+@pytest.mark.parametrize("name", [*FLOW, "ddim"])
 def test_more_steps_come_closer_to_the_exact_solution(name: str) -> None:
     assert error_on_gaussian_data(name, 40) < error_on_gaussian_data(name, 10) < 0.2
 
@@ -44,10 +53,13 @@ def test_a_perfect_model_is_followed_exactly_from_any_start(name: str) -> None:
     for index in (0, 3, 7):
         schedule = make_scheduler(name, 8, 5.0)
         x = schedule.start(clean, noise, index)
-        sigma = schedule.sigma(index)
-        torch.testing.assert_close(x, (1 - sigma) * clean + sigma * noise)
+        signal, level = shares(schedule)
+        torch.testing.assert_close(x, signal * clean + level * noise)
         for _ in range(index, 8):
-            x = schedule.step(noise - clean, x)
+            signal, level = shares(schedule)
+            said = prediction(name, schedule, clean, (x - signal * clean) / level)
+            torch.testing.assert_close(schedule.estimate(said, x), clean, rtol=1e-4, atol=1e-4)
+            x = schedule.step(said, x, lambda: noise)
         torch.testing.assert_close(x, clean, rtol=1e-4, atol=1e-4)
 
 
@@ -61,8 +73,8 @@ def test_a_bad_schedule_is_an_error_that_names_the_value(name: str) -> None:
 
 
 def test_an_unknown_scheduler_is_told_the_names() -> None:
-    with pytest.raises(ModelError, match="'ddim'; choose one of unipc, dpm\\+\\+, euler"):
-        make_scheduler("ddim", 10, 3.0)
+    with pytest.raises(ModelError, match="'ddpm'; choose one of unipc, dpm\\+\\+, euler"):
+        make_scheduler("ddpm", 10, 3.0)
 
 
 def test_a_scheduler_serves_one_run() -> None:
@@ -70,3 +82,21 @@ def test_a_scheduler_serves_one_run() -> None:
     schedule.step(torch.zeros(1), torch.zeros(1))
     with pytest.raises(ModelError, match="new scheduler"):
         schedule.step(torch.zeros(1), torch.zeros(1))
+
+
+def test_noise_is_drawn_twice_in_second_order_steps_and_the_second_is_used() -> None:
+    x, drawn = torch.zeros(4), []
+
+    def draw() -> torch.Tensor:
+        drawn.append(torch.full((4,), float(len(drawn))))
+        return drawn[-1]
+
+    schedule = make_scheduler("dpm_sde", 4, 1.0)
+    counts = []
+    for _ in range(4):
+        before = len(drawn)
+        x = schedule.step(torch.zeros(4), x, draw)
+        counts.append(len(drawn) - before)
+    assert counts == [1, 2, 2, 1]
+    with pytest.raises(ModelError, match="source of noise"):
+        make_scheduler("dpm_sde", 4, 1.0).step(x, x)
