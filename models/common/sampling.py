@@ -45,8 +45,9 @@ def sample(
 
     steps: evaluations of the model (twice as many where cfg is not 1). cfg: 1 leaves the negative prompt out. shift:
     of the noise schedule. denoise: below 1, `latents` (normalised; by default those of the motion) are kept in part: the
-    schedule's last share is run. noise: used instead of that of `seed`. callback(step, steps, x0): after each step, with
-    the estimate of the clean latents; what it raises ends the sampling. total_steps: length of the schedule, the last
+    schedule's last share is run. noise: used instead of that of `seed`: the start, or the start and then what the solver
+    draws. callback(step, steps, x0): after each step, with the estimate of the clean latents; what it raises ends the
+    sampling. total_steps: length of the schedule, the last
     `steps` of which are run, in place of what denoise makes of them. cfg_rescale: 0..1, how far guidance keeps the
     contrast of the prompt's own prediction. step_cache: threshold up to which steps are skipped (0: none), where the model
     can. ModelError where the inputs do not belong together.
@@ -86,12 +87,13 @@ def sample(
         index = skipped + done
         t = schedule.timesteps[index].to(device).expand(x.shape[0])
         inputs = motion.at(index / len(schedule.timesteps))
-        velocity = model.predict(x, t, positive, inputs, **caches[0]).float()
+        prediction = model.predict(x, t, positive, inputs, **caches[0]).float()
         if negative is not None:
             unguided = model.predict(x, t, negative, inputs, **caches[1]).float()
-            velocity = rescaled(unguided + cfg * (velocity - unguided), velocity, cfg_rescale)
-        x0 = x - schedule.sigmas[index].to(device) * velocity
-        x = schedule.step(velocity, x)
+            guided = unguided + schedule.guidance(cfg) * (prediction - unguided)
+            prediction = rescaled(guided, prediction, cfg_rescale)
+        x0 = schedule.estimate(prediction, x)
+        x = schedule.step(prediction, x, draw)
         if callback is not None:
             callback(done + 1, steps, x0)
     return x
