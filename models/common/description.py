@@ -69,10 +69,6 @@ FOREIGN = (
     ("an SD3 model", (r"(.*\.)?joint_blocks\.0\..*",)),
     ("an LTX-Video model", (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?patchify_proj\.weight")),
     (
-        "an EasyAnimate transformer",
-        (r"(.*\.)?transformer_blocks\.0\..*", r"(.*\.)?proj\.weight", r"(.*\.)?text_proj.*"),
-    ),
-    (
         "a VAE of Stable Diffusion, SDXL or Flux",
         (r"(.*\.)?encoder\.(down\.0\.block\.0|down_blocks\.0\.resnets\.0)\..*",),
     ),

@@ -29,18 +29,22 @@ def cover(
     picture: [1, 3, 1, h, w]. fit: 'crop' keeps the proportions and the middle (the very part that ComfyUI's
     common_upscale keeps), 'stretch' keeps everything. mode: of torch's interpolate.
     """
+    left, top, seen_w, seen_h = box = seen(picture.shape[-1], picture.shape[-2], width, height, fit)
+    part = picture[:, :, 0, top : top + seen_h, left : left + seen_w]
+    if (seen_h, seen_w) != (height, width):
+        part = F.interpolate(part, size=(height, width), mode=mode)
+    return part[:, :, None], box
+
+
+def seen(w: int, h: int, width: int, height: int, fit: str) -> tuple[int, int, int, int]:
+    """The part (left, top, width, height) of a w x h picture that a width x height video shows; `fit` as for `cover`."""
     if fit not in FITS:
         raise ModelError(f"fit is '{fit}': it must be one of {', '.join(FITS)}.")
-    h, w = picture.shape[-2:]
     left = top = 0
     if fit == "crop":
         left = round(max(0, w - h * width / height) / 2)
         top = round(max(0, h - w * height / width) / 2)
-    seen_w, seen_h = w - 2 * left, h - 2 * top
-    part = picture[:, :, 0, top : top + seen_h, left : left + seen_w]
-    if (seen_h, seen_w) != (height, width):
-        part = F.interpolate(part, size=(height, width), mode=mode)
-    return part[:, :, None], (left, top, seen_w, seen_h)
+    return left, top, w - 2 * left, h - 2 * top
 
 
 def fit_tracks(tracks: Tracks, image_width: int, image_height: int, width: int, height: int, box: Box) -> Tracks:

@@ -10,7 +10,7 @@ from .checkpoint import Checkpoint, open_checkpoint
 from .description import KINDS, Description, seems_to_be
 from .errors import CheckpointError
 
-FAMILIES = {"wan": "Wan 2.1", "cogvideox": "CogVideoX"}  # folder: name in a sentence
+FAMILIES = {"wan": "Wan 2.1", "cogvideox": "CogVideoX", "easyanimate": "EasyAnimate V5.1"}  # folder: name in a sentence
 
 
 def describe(checkpoint: Checkpoint, kind: str, stated: dict | None = None) -> Description | None:

@@ -33,8 +33,8 @@ class StepCache:
 
     def skips(self, modulated: Tensor) -> bool:
         """Whether this step may reuse `change`. modulated: the first block's input at this step; called once a step."""
-        self.relative = 0.0 if self.previous is None else relative_change(self.previous, modulated)
         at_an_end = self.step in (0, self.steps - 1)
+        self.relative = 0.0 if at_an_end else relative_change(self.previous, modulated)
         before = 0.0 if self.ran else self.distance
         self.distance = 0.0 if at_an_end else before + float(self.expected(self.relative))
         self.ran = at_an_end or self.distance >= self.threshold

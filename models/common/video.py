@@ -35,6 +35,7 @@ class VideoModel:
     spatial: ClassVar[int] = 8  # pixels a latent pixel
     temporal: ClassVar[int] = 4  # frames a latent frame
     patch: ClassVar[int] = 2  # latent pixels a token
+    extras: ClassVar[frozenset[str]] = frozenset()  # arguments of `encode_motion` that not all families have
 
     @property
     def latent_channels(self) -> int:
