@@ -117,7 +117,7 @@ def text_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
         problem = "this is the first version of T5; CogVideoX reads T5 v1.1 xxl (t5xxl_fp16.safetensors)."
         return Description("text encoder", FAMILY, "t5", {}, problem=problem)
     buckets, heads = shapes[bias.format(0)]
-    vocabulary, width = shapes["shared.weight" if "shared.weight" in shapes else "encoder.embed_tokens.weight"]
+    vocabulary, width = shapes["shared.weight"]
     feed = shapes[f"{block.format(0)}.1.DenseReluDense.wi_0.weight"][0]
     config = {
         "vocab_size": vocabulary,

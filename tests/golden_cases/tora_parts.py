@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import torch
+from comfyui_trajectory.models.cogvideox import text
+from comfyui_trajectory.models.cogvideox.detect import detect
+from comfyui_trajectory.models.common import t5
+from comfyui_trajectory.models.common.checkpoint import Checkpoint
 from comfyui_trajectory.models.common.diffusion import signal_levels
 from comfyui_trajectory.models.common.schedulers import make_scheduler
 
@@ -67,3 +71,19 @@ def dynamic_cfg(case: GoldenCase) -> None:
                 seen.append(schedule.guidance(float(key.split(".g")[1])))
             case.close(torch.tensor(seen, dtype=torch.float64), expected, key)
         case.check(f"n{steps}.timesteps", make_scheduler("dpm_sde", steps, 1.0).timesteps)
+
+
+def t5_encoder(weights: dict) -> text.TextEncoder:
+    """Not through `identify`: a T5 of one block looks like umT5's."""
+    checkpoint = Checkpoint.from_tensors(weights)
+    return text.load(checkpoint, detect("text encoder", checkpoint.shapes, {}))
+
+
+def text_t5(case: GoldenCase) -> None:
+    encoder, ids = t5_encoder(case.weights), case.inputs["input_ids"]
+    assert encoder.length == case.config["max_sequence_length"] == ids.shape[1]
+    case.check("prompt_embeds", encoder.encode_ids(ids))
+    for row, expected in zip(ids.tolist(), case.outputs["prompt_embeds"]):
+        real = row[: row.index(t5.END) + 1] if t5.END in row else row
+        encoder.tokenizer = lambda prompt, real=real: real
+        case.close(encoder.encode("the ids of the case"), expected, "prompt as ids without padding")

@@ -11,6 +11,7 @@ import torch
 from comfyui_trajectory.models.common.checkpoint import Checkpoint, CheckpointError, ModelError, open_checkpoint
 from comfyui_trajectory.models.common.ops import real_weight, store_fp8
 from comfyui_trajectory.models.common.registry import identify
+from comfyui_trajectory.models.common.t5 import END
 from comfyui_trajectory.models.wan import image, text
 from safetensors.torch import save_file
 
@@ -112,7 +113,7 @@ def test_the_rows_do_not_depend_on_padding(spiece: bytes) -> None:
 def test_prompts_end_with_the_end_token_and_stop_at_512(spiece: bytes, caplog: pytest.LogCaptureFixture) -> None:
     encoder = load_text({**comfy_weights(), "spiece_model": as_tensor(spiece)})
     assert encoder.encode("").shape == (1, 8)  # </s> alone
-    assert encoder.tokenizer("a dog")[-1] == text.END
+    assert encoder.tokenizer("a dog")[-1] == END
     with caplog.at_level(logging.WARNING):
         assert encoder.encode("dog " * 2000).shape == (512, 8)
     assert "left out" in caplog.text
