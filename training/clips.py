@@ -13,63 +13,92 @@ import numpy as np
 
 FRAMES = 17
 SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
-TOP_SPEED = 6.5  # pixels a frame: what 17 frames can show
+TOP_SPEED = 4.0  # pixels a frame: four frames share one latent, and faster things are smeared by the VAE
+SOME, MANY = (0.08, 0.57, 0.25, 0.1), (0.05, 0.3, 0.35, 0.3)  # probabilities of 0, 1, 2, 3 things
+SPREAD = (9, 8.0)  # points for each drawn one and how far from it, in % of the short side: as the encode node spreads them
 
 
 @dataclass
 class Clip:
     """video: uint8 [frames, height, width, 3]; path: float32 [frames, tracks, 2] pixels; visible: bool [frames, tracks].
 
-    moving: bool [tracks], whether the track belongs to a moving object; motion: float32 [frames, height, width], 1 where
-    the picture differs from the still background.
+    owners: int [tracks], the thing that the track belongs to, from 1; 0 for the background; the first track of a thing is
+    the middle of it. motion: float32 [frames, height, width], 1 where the picture differs from the still background.
     """
 
     video: np.ndarray
     path: np.ndarray
     visible: np.ndarray
-    moving: np.ndarray
+    owners: np.ndarray
     motion: np.ndarray
+    camera: bool
+
+
+@dataclass
+class Scene:
+    """A photograph and the things on it that may move: what all clips with one first frame have in common.
+
+    background: what is left when the things are taken away, uint8 [.., .., 3]; larger than the clip where the camera moves.
+    """
+
+    background: np.ndarray
+    things: list[Thing]
+    camera: bool
+    size: tuple[int, int]
+
+    def still_view(self) -> np.ndarray:
+        """[3, 3] matrix from the background into the first frame."""
+        view = np.eye(3)
+        view[:2, 2] = (self.size[0] - self.background.shape[1]) / 2, (self.size[1] - self.background.shape[0]) / 2
+        return view
 
 
 def make_clip(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96), frames=FRAMES) -> Clip:
     """One clip: a photograph of which 0 to 3 parts move, or that is panned, zoomed and turned as a whole."""
-    width, height = size
-    names = list(photos)
-    photo = photos[names[rng.integers(len(names))]]
-    camera = rng.random() < 0.2
-    margin = 1.5 if camera else 1.0
-    scene = jitter(crop(photo, rng, round(width * margin), round(height * margin)), rng)
-    still = np.eye(3)
-    still[:2, 2] = (width - scene.shape[1]) / 2, (height - scene.shape[0]) / 2
-    views = [still] * frames
-    if camera:
-        views = camera_views(rng, frames, width, height, scene.shape[1], scene.shape[0])
+    return animate(make_scene(photos, rng, size), rng, frames)
 
-    count = rng.choice([0, 1, 2, 3], p=(0.5, 0.4, 0.1, 0) if camera else (0.08, 0.57, 0.25, 0.1))
-    background, things = scene.copy(), []
-    for _ in range(count):
-        thing = make_thing(photos, names, rng, frames, width, height, background, views[0])
-        things.append(thing)
+
+def make_scene(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96), counts=SOME) -> Scene:
+    """counts: the probabilities of 0, 1, 2, … things where the camera stands still."""
+    names = list(photos)
+    camera = rng.random() < 0.15
+    margin = 1.5 if camera else 1.0
+    wide = round(size[0] * margin), round(size[1] * margin)
+    scene = Scene(jitter(crop(photos[names[rng.integers(len(names))]], rng, *wide), rng), [], camera, size)
+    counts = (0.5, 0.4, 0.1) if camera else counts
+    for _ in range(rng.choice(len(counts), p=counts)):
+        thing = make_thing(photos, names, rng, *size, scene.background, scene.still_view(), scene.things)
+        scene.things += [thing] if thing else []
+    return scene
+
+
+def animate(scene: Scene, rng: np.random.Generator, frames=FRAMES) -> Clip:
+    """The scene in motion; the first frame is the same for every generator."""
+    width, height = scene.size
+    views = [scene.still_view()] * frames
+    if scene.camera:
+        views = camera_views(rng, frames, width, height, scene.background.shape[1], scene.background.shape[0])
+    moves = [make_move(thing, rng, frames, width, height) for thing in scene.things]
     video = np.empty((frames, height, width, 3), np.uint8)
     motion = np.zeros((frames, height, width), np.float32)
     depth = np.zeros((frames, height, width), np.int8)  # which thing is on top, 0 for the background
     for f in range(frames):
-        picture = warp(background, views[f], width, height).astype(np.float32)
-        for index, thing in enumerate(things):
-            alpha = warp(thing.alpha, thing.places[f], width, height)
-            picture += (warp(thing.texture, thing.places[f], width, height) - picture) * alpha[..., None]
+        picture = warp(scene.background, views[f], width, height).astype(np.float32)
+        for index, (thing, places) in enumerate(zip(scene.things, moves)):
+            alpha = warp(thing.alpha, places[f], width, height)
+            picture += (warp(thing.texture, places[f], width, height) - picture) * alpha[..., None]
             depth[f][alpha > 0.5] = index + 1
             motion[f] = np.maximum(motion[f], alpha)
         video[f] = picture
-    motion = np.maximum(motion, motion[:1]) if not camera else np.ones_like(motion)
+    motion = np.ones_like(motion) if scene.camera else np.maximum(motion, motion[:1])
 
     paths, owners = [], []
-    for index, thing in enumerate(things):
-        for point in thing.points:
-            paths.append([place @ (*point, 1) for place in thing.places])
+    for index, (thing, places) in enumerate(zip(scene.things, moves)):
+        for point in make_points(thing, rng, min(width, height)):
+            paths.append([place @ (*point, 1) for place in places])
             owners.append(index + 1)
-    fixed = rng.integers(3, 8) if camera else rng.choice([0, 0, 1, 2, 4])
-    for _ in range(fixed if things or camera or rng.random() < 0.3 else 0):
+    fixed = rng.integers(3, 8) if scene.camera else rng.choice([0, 0, 1, 2, 4])
+    for _ in range(fixed if scene.things or scene.camera or rng.random() < 0.3 else 0):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         if depth[0, int(y), int(x)] == 0:
             anchor = np.linalg.solve(views[0], (x, y, 1))
@@ -81,7 +110,7 @@ def make_clip(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96,
     inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
     column, row = np.clip(x, 0, width - 1).round().astype(int), np.clip(y, 0, height - 1).round().astype(int)
     on_top = depth[np.arange(frames)[:, None], row, column] <= owners
-    return Clip(video, path, inside & on_top, owners > 0 if not camera else owners >= 0, motion)
+    return Clip(video, path, inside & on_top, owners, motion, scene.camera)
 
 
 def many(make, photos, seeds, *arguments) -> list:
@@ -104,47 +133,70 @@ def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96
     names = list(photos)
     picture = jitter(crop(photos[names[rng.integers(len(names))]], rng, width, height), rng)
     for _ in range(rng.choice([0, 1, 2, 3], p=(0.4, 0.3, 0.2, 0.1))):
-        thing = make_thing(photos, names, rng, 2, width, height, picture, np.eye(3), own_share=0)
-        alpha = warp(thing.alpha, thing.places[1], width, height)[..., None]
-        picture = (picture + (warp(thing.texture, thing.places[1], width, height) - picture) * alpha).astype(np.uint8)
+        thing = make_thing(photos, names, rng, width, height, picture, np.eye(3), own_share=0)
+        place = thing.first_place()
+        alpha = warp(thing.alpha, place, width, height)[..., None]
+        picture = (picture + (warp(thing.texture, place, width, height) - picture) * alpha).astype(np.uint8)
     return picture
 
 
 @dataclass
 class Thing:
-    """texture [h, w, 3] and alpha [h, w] float32; places: a [3, 3] matrix a frame into the video; points in the texture."""
+    """texture [h, w, 3] and alpha [h, w] float32, their middle at `start` (x, y) of the first frame; radius in pixels."""
 
     texture: np.ndarray
     alpha: np.ndarray
-    places: list[np.ndarray]
-    points: np.ndarray
+    start: np.ndarray
+    radius: float
+
+    @property
+    def middle(self) -> np.ndarray:
+        return np.array([self.alpha.shape[1] // 2, self.alpha.shape[0] // 2])
+
+    def first_place(self) -> np.ndarray:
+        """[3, 3] matrix from the texture into the first frame."""
+        place = np.eye(3)
+        place[:2, 2] = self.start - self.middle
+        return place
 
 
-def make_thing(photos, names, rng, frames, width, height, background, view, own_share=0.55) -> Thing:
-    """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph."""
-    short = min(width, height)
-    radius = short * rng.uniform(0.09, 0.24)
+def make_thing(photos, names, rng, width, height, background, view, others=(), own_share=0.35) -> Thing | None:
+    """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph; None
+    where the other things leave no room."""
+    radius = min(width, height) * rng.uniform(0.13, 0.24)
     side = int(radius * 2.6) | 1
-    middle = np.array([side // 2, side // 2])
+    half = side // 2
     own = rng.random() < own_share
-    path = make_path(rng, frames, width, height, radius)
-    if own:  # people take hold of things, not of empty sky: the most detailed of a few places
-        others = [make_path(rng, frames, width, height, radius) for _ in range(3)]
-        path = max([path, *others], key=lambda p: detail(background, np.linalg.solve(view, (*p[0], 1))[:2], radius))
-        start = np.linalg.solve(view, (*path[0], 1))[:2].round().astype(int)
-        half = side // 2
-        padded = cv2.copyMakeBorder(background, half, half, half, half, cv2.BORDER_REFLECT_101)
-        texture = padded[start[1] : start[1] + side, start[0] : start[0] + side].copy()
-    elif rng.random() < 0.2:
-        texture = painted(rng, side)
-    else:
-        texture = jitter(crop(photos[names[rng.integers(len(names))]], rng, side, side), rng)
-    alpha = outline(rng, side, radius, texture if rng.random() < 0.6 else None)
+    padded = cv2.copyMakeBorder(background, half, half, half, half, cv2.BORDER_REFLECT_101)
+    tries = []
+    for _ in range(8):  # people take hold of things, not of empty sky: of a few, the one that has most to hold on to
+        start = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height]).round()
+        if any(np.linalg.norm(start - thing.start) < radius + thing.radius for thing in others):
+            continue
+        here = np.linalg.solve(view, (*start, 1))[:2].round().astype(int)
+        around = padded[here[1] : here[1] + side, here[0] : here[0] + side]
+        if own:
+            texture = around.copy()
+        elif rng.random() < 0.2:
+            texture = painted(rng, side)
+        else:
+            texture = jitter(crop(photos[names[rng.integers(len(names))]], rng, side, side), rng)
+        tries.append((salience(texture, around, radius), start, here, texture))
+    if not tries:
+        return None
+    _, start, here, texture = max(tries, key=lambda found: found[0])
+    alpha = outline(rng, side, radius, texture if rng.random() < 0.2 else None)
     if own:
         mask = np.zeros(background.shape[:2], np.uint8)
-        paste(mask, (alpha > 0.03).astype(np.uint8), int(start[1] - side // 2), int(start[0] - side // 2))
+        paste(mask, (alpha > 0.03).astype(np.uint8), int(here[1] - half), int(here[0] - half))
         mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
         background[:] = cv2.inpaint(background, mask, 3, cv2.INPAINT_TELEA)
+    return Thing(texture.astype(np.float32), alpha, start, radius)
+
+
+def make_move(thing: Thing, rng, frames: int, width: int, height: int) -> list[np.ndarray]:
+    """A [3, 3] matrix a frame from the thing's texture into the video."""
+    path = make_path(rng, thing.start, frames, width, height, thing.radius)
     angle = rng.normal(0, 0.5) * (rng.random() < 0.3)
     growth = np.exp(rng.normal(0, 0.2)) if rng.random() < 0.3 else 1.0
     places = []
@@ -152,35 +204,46 @@ def make_thing(photos, names, rng, frames, width, height, background, view, own_
     progress = np.concatenate([[0], progress / max(progress[-1], 1e-6)])
     for (x, y), share in zip(path, progress):
         cos, sin = np.cos(angle * share), np.sin(angle * share)
-        scale = growth**share
-        turn = scale * np.array([[cos, -sin], [sin, cos]])
-        places.append(np.vstack([np.column_stack([turn, (x, y) - turn @ middle]), (0, 0, 1)]))
-    candidates = np.argwhere(alpha > 0.9)[:, ::-1]
-    if not len(candidates):
-        candidates = middle[None]
-    points = candidates[rng.integers(len(candidates), size=rng.choice([1, 2, 3, 5], p=(0.25, 0.15, 0.15, 0.45)))]
-    if rng.random() < 0.6:  # people point at the middle of a thing
-        nearest = np.linalg.norm(candidates - candidates.mean(0), axis=1).argmin()
-        points[0] = candidates[nearest]
-        if len(points) == 5 and rng.random() < 0.5:  # and may spread the point into a cross, as the encode node does
-            reach = radius * rng.uniform(0.3, 0.6)
-            cross = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * reach + candidates[nearest]
-            points = np.where((alpha[tuple(np.clip(cross.round().astype(int), 0, side - 1).T[::-1])] > 0.5)[:, None], cross, points)
-    return Thing(texture.astype(np.float32), alpha, places, np.asarray(points, np.float64))
+        turn = growth**share * np.array([[cos, -sin], [sin, cos]])
+        places.append(np.vstack([np.column_stack([turn, (x, y) - turn @ thing.middle]), (0, 0, 1)]))
+    return places
 
 
-def detail(picture, position, radius) -> float:
-    """How much the picture varies around a position."""
-    x, y = position.round().astype(int)
-    r = int(radius)
-    return float(picture[max(0, y - r) : y + r, max(0, x - r) : x + r].std())
+def make_points(thing: Thing, rng, short: int) -> np.ndarray:
+    """[1 to 9, 2] in the texture: the middle, and often more: on a circle as the encode node adds them, or anywhere on it."""
+    inside = np.argwhere(thing.alpha > 0.9)[:, ::-1].astype(np.float64)
+    if not len(inside):
+        return thing.middle[None].astype(np.float64)
+    centre = inside[np.linalg.norm(inside - inside.mean(0), axis=1).argmin()]
+    kind = rng.choice(["circle", "anywhere", "middle"], p=(0.6, 0.3, 0.1))
+    if kind == "middle":
+        return centre[None]
+    count = rng.choice([5, SPREAD[0]])
+    if kind == "anywhere":
+        return np.vstack([centre, inside[rng.integers(len(inside), size=count - 1)]])
+    angle = np.arange(count - 1) * 2 * np.pi / (count - 1)
+    reach = short * rng.choice([SPREAD[1] / 100, rng.uniform(0.04, 0.12)])
+    circle = centre + reach * np.column_stack([np.cos(angle), np.sin(angle)])
+    column, row = np.clip(circle.round().astype(int), 0, thing.alpha.shape[0] - 1).T
+    return np.vstack([centre, circle[thing.alpha[row, column] > 0.3]])
 
 
-def make_path(rng, frames, width, height, radius) -> np.ndarray:
-    """[frames, 2]: line, arc, wave, loop or free curve from inside the frame, at an eased speed of at most TOP_SPEED."""
+def salience(texture, around, radius) -> float:
+    """How much a disc of `texture` has to hold on to, [side, side, 3] each: the coarse slopes within it, along the direction
+    where they are least (Shi and Tomasi 1994), and how much it differs from the picture `around` it."""
+    yy, xx = np.mgrid[: texture.shape[0], : texture.shape[1]] - texture.shape[0] // 2
+    disc, ring = np.hypot(xx, yy) < radius * 0.8, np.hypot(xx, yy) > radius
+    smooth = cv2.GaussianBlur(texture, (0, 0), 1.5).astype(np.float32)
+    down, across = (slope[disc].ravel() for slope in np.gradient(smooth, axis=(0, 1)))
+    least = np.linalg.eigvalsh(np.cov(np.stack([across, down]), bias=True))[0]
+    differs = np.abs(texture[disc].mean(0) - around[ring].mean(0)).mean()
+    return float(np.sqrt(max(least, 0)) + 0.1 * min(differs, 60))
+
+
+def make_path(rng, start, frames, width, height, radius) -> np.ndarray:
+    """[frames, 2]: line, arc, wave, loop or free curve from `start` (x, y), at an eased speed of at most TOP_SPEED."""
     short = min(width, height)
-    start = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height])
-    reach = short * rng.uniform(0.15, 0.65)
+    reach = short * rng.uniform(0.25, 0.65)
     to = np.array([width, height]) * rng.uniform(0.1, 0.9, 2) - start
     heading = np.arctan2(*to[::-1]) + rng.normal(0, 0.3)
     t = np.linspace(0, 1, 65)

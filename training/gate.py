@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.wan.vae import WanVAE
 from . import clips, export
+from .precision import autocast
 from .train_vae import CONFIG, to_tensor
 
 log = logging.getLogger(__name__)
@@ -64,13 +65,13 @@ def colour_patches() -> Tensor:
 
 
 def encode(module: WanVAE, pixels: Tensor) -> Tensor:
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         return torch.cat([module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in channels_last(pixels).split(4)])
 
 
 def rebuild(module: WanVAE, pixels: Tensor) -> Tensor:
     latents = encode(module, pixels)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         return torch.cat([module.decode(z, chunk=4).float() for z in channels_last(latents).split(4)]).clamp(-1, 1)
 
 

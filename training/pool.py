@@ -1,6 +1,6 @@
 """The clips that the transformer learns from, encoded once by the finished VAE. Knows no transformer.
 
-A shard holds 64 clips of one size. Shards are made one by one, each from its own seed, by as many processes as wanted; what
+A shard holds 64 clips of one size, four of each first frame. Shards are made one by one, each from its own seed, by as many processes as wanted; what
 is there already is not made again, so the pool can be stopped, taken up and enlarged.
 """
 
@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import clips, photos
+from .precision import autocast
 
 log = logging.getLogger(__name__)
 
-SHARD = 64  # clips
+SCENES, TAKES = 16, 4  # of a shard: first frames, and clips of each, which share its encoding
 SEED = 21
 
 
@@ -53,26 +54,38 @@ def begin(vae_file: str, held_out: bool) -> None:
 
 def make_shard(number: int, file: Path) -> None:
     size = clips.SIZES[number % len(clips.SIZES)]
-    made = [clips.make_clip(begin.photos, np.random.default_rng([SEED, number, i]), size) for i in range(SHARD)]
-    examples = [encode(begin.vae, clip) for clip in made]
+    examples = []
+    for i in range(SCENES):
+        rng = np.random.default_rng([SEED, number, i])
+        scene = clips.make_scene(begin.photos, rng, size, clips.MANY)
+        examples += encode(begin.vae, [clips.animate(scene, rng) for _ in range(TAKES)])
     whole = {name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")}
-    whole["tracks"] = [(torch.from_numpy(clip.path), torch.from_numpy(clip.visible)) for clip in made]
+    whole["tracks"] = [example["tracks"] for example in examples]
     whole["size"] = size
     part = file.with_suffix(".part")
     torch.save(whole, part)
     part.replace(file)
 
 
-def encode(vae, clip: clips.Clip) -> dict[str, Tensor]:
-    """latents: of the clip; still: of its first frame followed by grey, as the model is conditioned; both [16, 5, h, w].
-    motion: share of each latent position that moves, [5, h, w]. first: the first frame, uint8 [height, width, 3]."""
-    pixels = torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1)
-    start = torch.cat([pixels[:, :1], torch.zeros_like(pixels[:, 1:])], dim=1)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        both = torch.stack([pixels, start]).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
-        plain = vae.module.encode(both, chunk=pixels.shape[1] - 1).float()
-    latents, still = vae.latent_format.from_plain(plain)
-    motion = torch.from_numpy(clip.motion)[None, None]
+def encode(vae, made: list[clips.Clip]) -> list[dict]:
+    """Clips that share their first frame. latents: of the clip; still: of its first frame followed by grey, as the model is
+    conditioned, both [16, 5, h, w]; motion: share of each latent position that moves, [5, h, w]; first: the first frame,
+    uint8 [height, width, 3]; tracks: path and visibility."""
+    videos = [torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1) for clip in made]
+    start = torch.cat([videos[0][:, :1], torch.zeros_like(videos[0][:, 1:])], dim=1)
+    with torch.no_grad(), autocast():
+        pixels = torch.stack([start, *videos]).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
+        plain = vae.module.encode(pixels, chunk=start.shape[1] - 1).float()
+    still, *latents = vae.latent_format.from_plain(plain)
+    return [
+        {"latents": of_clip, "still": still, "motion": coarse(clip.motion), "first": torch.from_numpy(clip.video[0]),
+         "tracks": (torch.from_numpy(clip.path), torch.from_numpy(clip.visible))}
+        for clip, of_clip in zip(made, latents)
+    ]  # fmt: skip
+
+
+def coarse(motion: np.ndarray) -> Tensor:
+    """[frames, height, width] of the video -> the largest at each position of its latents."""
+    motion = torch.from_numpy(motion)[None, None]
     later = F.max_pool3d(motion[:, :, 1:], (4, 8, 8))
-    motion = torch.cat([F.max_pool3d(motion[:, :, :1], (1, 8, 8)), later], dim=2)[0, 0]
-    return {"latents": latents, "still": still, "motion": motion, "first": torch.from_numpy(clip.video[0])}
+    return torch.cat([F.max_pool3d(motion[:, :, :1], (1, 8, 8)), later], dim=2)[0, 0]

@@ -24,6 +24,7 @@ from ..trajectory import Tracks
 from ..trajectory.ati import normalised
 from . import clips, encoders
 from .optim import falling, optimizers
+from .precision import autocast
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,10 @@ DEFAULTS = {
     "temperature": 10.0, "topk": 2, "sizes": [list(size) for size in clips.SIZES],
 }  # fmt: skip
 BATCH = 8
-MOVING = 3.0  # weight of the loss where the clip moves
+MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
 RELOAD = 500  # steps after which new shards of the pool are looked for
-MUON_LR, ADAM_LR = 0.012, 2e-3
+MUON_LR, ADAM_LR = 0.008, 1.5e-3
 NOT_MUON = ("patch_embedding", "head.head", "position_embedding", "class_embedding")
 
 
@@ -125,7 +126,7 @@ def flow_loss(student, bucket: Bucket, chosen: Tensor, texts: Tensor, generator:
     sigma = DEFAULTS["shift"] * u / (1 + (DEFAULTS["shift"] - 1) * u)
     text = texts[torch.randint(len(texts), (len(x0),), generator=generator)]
     level = sigma.view(-1, 1, 1, 1, 1)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         flow = student((1 - level) * x0 + level * noise, sigma * 1000, text, y, pictures).float()
     return ((flow - (noise - x0)) ** 2 * weight).mean()
 

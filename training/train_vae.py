@@ -19,6 +19,7 @@ from ..models.wan.config import WanVAEConfig
 from ..models.wan.vae import CausalConv3d, WanVAE
 from . import clips
 from .optim import optimizers, rate
+from .precision import autocast
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def build() -> WanVAE:
 
 def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         mean, spread = module.moments(pixels, chunk=pixels.shape[2]).float().chunk(2, dim=1)
         spread = spread.clamp(-12, 4)
         latents = mean + torch.randn_like(mean) * (spread / 2).exp()

@@ -47,9 +47,24 @@ def test_a_clip_is_the_same_for_the_same_seed_and_its_points_move_with_their_thi
     other = clips.make_clip(photographs, np.random.default_rng(5))
     assert not np.array_equal(first.video, other.video)
     assert first.video.shape == (17, 96, 96, 3) and first.video.dtype == np.uint8
-    assert first.path.shape[:2] == first.visible.shape == (17, len(first.moving))
+    assert first.path.shape[:2] == first.visible.shape == (17, len(first.owners))
     speed = np.linalg.norm(np.diff(first.path, axis=0), axis=-1)
-    assert speed[:, first.moving].max(initial=0) < 12
+    assert 0.5 < speed[:, first.owners > 0].max(initial=0) < 2 * clips.TOP_SPEED
+
+
+def test_takes_of_a_scene_share_their_first_frame_and_differ_in_motion(photographs):
+    rng = np.random.default_rng(2)
+    scene = clips.make_scene(photographs, rng, counts=(0, 1))
+    first, second = (clips.animate(scene, rng) for _ in range(2))
+    assert np.array_equal(first.video[0], second.video[0]) and not np.array_equal(first.video[8], second.video[8])
+
+
+def test_things_start_apart(photographs):
+    for seed in range(20):
+        things = clips.make_scene(photographs, np.random.default_rng(seed), counts=(0, 0, 0, 1)).things
+        for i, thing in enumerate(things):
+            for other in things[:i]:
+                assert np.linalg.norm(thing.start - other.start) >= thing.radius + other.radius
 
 
 def test_points_that_leave_the_frame_are_invisible(photographs):
@@ -87,7 +102,7 @@ def test_the_condition_of_training_is_that_of_use(files, photographs):
     folder, student = files
     model, vae = load_model(folder / "ati.safetensors"), load_vae(folder / "vae.safetensors")
     clip = next(c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2)
-    example = pool.encode(vae, clip)
+    (example,) = pool.encode(vae, [clip])
     path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
     trained = train_ati.condition(example["still"], path, visible, 96, 96)
     motion = model.encode_motion(

@@ -1,0 +1,17 @@
+"""Whether this machine computes in bfloat16: where the processor lacks it, it is emulated, many times slower than float32."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+
+@cache
+def has_bfloat16() -> bool:
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16") or found.get("bf16"))  # the last: Arm
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
