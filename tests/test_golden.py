@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from golden_cases import GoldenCase, easyanimate, easyanimate_inputs, easyanimate_runs, tora, tora_parts, trajectory, wan, wan_parts
 
 # Case name -> the function of that name, which runs it; the family's part of the pack stands behind it. Tora's cases say
@@ -27,23 +26,17 @@ OPERATIONS, TORA = (
         {
             tora: (
                 "rope", "tora_dit_t2v", "tora_dit_i2v", "tora_sat_dit_t2v", "tora_sat_dit_i2v", "traj_extractor", "mgf",
-                "kijai_tora_files", "cogvideox_vae", "cogvideox_vae_tiled",
+                "kijai_tora_files", "cogvideox_vae", "cogvideox_vae_tiled", "i2v_prepare_latents", "e2e_t2v", "e2e_t2v_ddim",
+                "e2e_i2v",
             ),
-            tora_parts: ("scheduler_dpm", "scheduler_ddim", "dynamic_cfg", "text_t5"),
+            tora_parts: ("scheduler_dpm", "scheduler_ddim", "dynamic_cfg", "text_t5", "traj_points", "traj_flow"),
         },
     )
-)  # fmt: skip
-# Cases of systems that the pack does not run yet, listed so that a misspelt name still fails.
-NOT_YET_TORA = (
-    "traj_points", "traj_flow", "i2v_prepare_latents", "e2e_t2v",
-    "e2e_t2v_ddim", "e2e_i2v",
 )  # fmt: skip
 
 
 def test_golden(golden_folder: Path) -> None:
     case = GoldenCase(golden_folder)
-    operations, not_yet = (TORA, NOT_YET_TORA) if case.data.get("system") == "tora" else (OPERATIONS, ())
-    if case.name in not_yet:
-        pytest.skip(f"{case.name} is not part of the pack yet")
+    operations = TORA if case.data.get("system") == "tora" else OPERATIONS
     assert case.name in operations, f"{golden_folder}: no operation is known for the case '{case.name}'"
     operations[case.name](case)

@@ -12,14 +12,20 @@ import torch
 from torch import Tensor
 
 OVERLAP = (1 / 6, 1 / 5)  # shares of a tile's height and width
+MIN_SIDE = 96  # pixels: 12 latent pixels, of which two are blended
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Sides of a tile in pixels, multiples of 8, at least 40 (else its blended edge would have no latent pixel)."""
+    """Sides of a tile in pixels, multiples of 8."""
 
     height: int
     width: int
+
+    @classmethod
+    def of_side(cls, side: int) -> Tiling:
+        side = max(MIN_SIDE, side // 8 * 8)
+        return cls(side, side)
 
 
 def in_tiles(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling | None, scale: float) -> Tensor:

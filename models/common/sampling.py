@@ -96,7 +96,8 @@ def sample(
         x = schedule.step(prediction, x, draw)
         if callback is not None:
             callback(done + 1, steps, x0)
-    return x
+    kept = (motion.frames - 1) // model.temporal + 1
+    return x[:, :, x.shape[2] - kept :]  # some models make more latent frames than the clip has, the first ones
 
 
 def rescaled(guided: Tensor, prompted: Tensor, share: float) -> Tensor:

@@ -34,8 +34,10 @@ class VideoModel:
     schedulers: ClassVar[tuple[str, ...]] = tuple(FLOW)  # the solvers that fit what it predicts
     spatial: ClassVar[int] = 8  # pixels a latent pixel
     temporal: ClassVar[int] = 4  # frames a latent frame
+    frame_step: ClassVar[int] = 4  # clips have a multiple of it and one frames
     patch: ClassVar[int] = 2  # latent pixels a token
     extras: ClassVar[frozenset[str]] = frozenset()  # arguments of `encode_motion` that not all families have
+    start_images: ClassVar[int] = 1  # how many pictures a video may begin with
 
     @property
     def latent_channels(self) -> int:
@@ -46,6 +48,9 @@ class VideoModel:
         self.device = torch.device(device)
         return self
 
+    def size_for(self, width: int, height: int) -> tuple[int, int] | None:
+        """The size of a video that suits a picture, where the family has a rule of its own."""
+
     def check_size(self, width: int, height: int, frames: int) -> None:
         """ModelError with the nearest size where the model cannot make this one."""
         step = self.spatial * self.patch
@@ -55,10 +60,10 @@ class VideoModel:
                 f"{width}x{height} is no size for {self.path.name}: width and height must be multiples of {step}. "
                 f"The nearest is {fit[0]}x{fit[1]}."
             )
-        nearest = max(1, round((frames - 1) / self.temporal) * self.temporal + 1)
+        nearest = max(1, round((frames - 1) / self.frame_step) * self.frame_step + 1)
         if frames != nearest:
             raise ModelError(
-                f"{frames} frames cannot be made by {self.path.name}: the count must be {self.temporal}n + 1. "
+                f"{frames} frames cannot be made by {self.path.name}: the count must be {self.frame_step}n + 1. "
                 f"The nearest is {nearest}."
             )
 
@@ -150,6 +155,10 @@ class VideoVAE:
                 "they come from another system's model."
             )
         plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)
+        return self.pixels(plain, tile).clamp(-1, 1).float()
+
+    def pixels(self, plain: Tensor, tile: int | None) -> Tensor:
+        """What `decode` gives, of plain latents and not clamped."""
         if tile is None:
-            return self.module.decode(plain).clamp(-1, 1).float()
-        return decode_tiled(self.module.decode, plain, tile // self.spatial, self.spatial).clamp(-1, 1).float()
+            return self.module.decode(plain)
+        return decode_tiled(self.module.decode, plain, tile // self.spatial, self.spatial)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 from comfyui_trajectory.models.cogvideox import build
-from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig
-from comfyui_trajectory.models.cogvideox.latents import drawn
+from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig, CogVideoXVAEConfig
+from comfyui_trajectory.models.cogvideox.latents import drawn, flow_pixels, image_conditioning, latent_format
 from comfyui_trajectory.models.cogvideox.layouts import IGNORED
 from comfyui_trajectory.models.cogvideox.positions import rotary_positions, sinusoidal_positions
+from comfyui_trajectory.models.cogvideox.system import CogVideoXModel, CogVideoXVideoVAE
 from comfyui_trajectory.models.cogvideox.tiles import Tiling
 from comfyui_trajectory.models.cogvideox.tora import MotionFuser, TrajectoryExtractor
+from comfyui_trajectory.models.cogvideox.vae import CogVideoXVAE
 from comfyui_trajectory.models.common.checkpoint import Checkpoint, assign
+from comfyui_trajectory.models.common.pictures import to_pixels
 from comfyui_trajectory.models.common.registry import identify
 from comfyui_trajectory.models.common.rope import crop_region
+from comfyui_trajectory.models.common.sampling import sample
+from comfyui_trajectory.models.common.schedulers import make_scheduler
+from comfyui_trajectory.models.common.types import Motion, TextConditioning
+from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks
+from comfyui_trajectory.trajectory.tora import official_tracks
 
 from . import GoldenCase, configured
+from .tora_parts import t5_encoder, trajectory_pixels
 
 
 def loaded(kind: str, weights: dict, config: dict) -> torch.nn.Module:
@@ -147,3 +159,76 @@ def cogvideox_vae_tiled(case: GoldenCase) -> None:
     case.check("encode_image.moments", vae.moments(case.inputs["video"][:, :, :1], tiling))
     case.check("encode_image_untiled.moments", vae.moments(case.inputs["video"][:, :, :1]))
     case.check("decode.video", vae.decode(case.inputs["latents"], tiling))
+
+
+def wrapped(vae: torch.nn.Module) -> CogVideoXVideoVAE:
+    return CogVideoXVideoVAE(vae, Path("vae.safetensors"), latent_format({}, scaling=vae.config.scaling_factor))
+
+
+def i2v_prepare_latents(case: GoldenCase) -> None:
+    for name, sub in case.config["subcases"].items():
+        config = configured(CogVideoXVAEConfig, {**case.config, **sub})
+        with torch.device("meta"):
+            module = CogVideoXVAE(config)
+        module.load_state_dict(case.weights, strict=False, assign=True)  # the encoder's half
+        vae = wrapped(module)
+        noise = {what: case.inputs[f"{name}.noise_{what}"] for what in ("image", "flow", "latents")}
+        image = vae.image_latents(case.inputs["image"][:, :, None], noise["image"], config.invert_scale_latents)
+        frames, patch = (sub["num_frames_argument"] - 1) // 4 + 1, sub["patch_size_t"] or 1
+        case.check(f"{name}.latents", noise["latents"])
+        case.check(f"{name}.image_latents", channels_first(image_conditioning(image, frames, patch)))
+        flow = vae.flow_latents(channels_first(case.inputs[f"{name}.video_flow"]), noise["flow"])
+        case.check(f"{name}.flow_latents", channels_first(flow))
+
+
+def e2e(case: GoldenCase) -> None:
+    """The official pipeline: trajectories, image and prompts in, video out, with the stored noise."""
+    config, inputs, call = case.config, case.inputs, case.config["call"]
+    module = loaded("diffusion model", case.tensors("weights.transformer.safetensors"), config["transformer"])
+    model = CogVideoXModel(module, module.config, Path("tora.safetensors"), {})
+    vae = wrapped(loaded("vae", case.tensors("weights.vae.safetensors"), config["vae"]))
+    encoder = t5_encoder(case.tensors("weights.text_encoder.safetensors"))
+    text = {name: encoder.encode_ids(inputs[f"{name}_ids"]) for name in ("prompt", "negative")}
+    for name, tokens in text.items():
+        case.check(f"{name}_embeds", tokens)
+
+    width, height, frames = call["width"], call["height"], call["num_frames"]
+    pixels = trajectory_pixels(case, frames, width, height)
+    colours = flow_colours(flow_of_tracks(official_tracks(pixels, width, height), width, height))
+    assert (colours.int() - inputs["flow_rgb"].int()).abs().max() <= 1
+    noise = [inputs[name] for name in case.data["noise_order"]]
+    plain = {}
+    if model.variant == "i2v":
+        latents = vae.image_latents(to_pixels(inputs["image"].float() / 255), noise.pop(0))
+        plain["image"] = image_conditioning(latents, (frames - 1) // 4 + 1)
+        case.check("image_latents", channels_first(plain["image"]))
+    flow = vae.flow_latents(flow_pixels(inputs["flow_rgb"]), noise.pop(0))
+    case.check("flow_latents", channels_first(flow))
+    case.check("init_latents", noise[0])
+
+    seen, guides = [], []
+    motion = Motion("cogvideox", width, height, frames, {**plain, "flow": flow}, plain)
+
+    def run(motion: Motion) -> torch.Tensor:
+        return sample(
+            model, TextConditioning(text["prompt"], text["negative"]), motion, steps=call["num_inference_steps"],
+            cfg=call["guidance_scale"], shift=config["scheduler"]["snr_shift_scale"],
+            scheduler="dpm_sde" if call["use_dynamic_cfg"] else "ddim", noise=map(channels_first, noise),
+            callback=lambda step, steps, x0: seen.append(channels_first(x0)),
+        )  # fmt: skip
+
+    result = run(motion)
+    case.check("pred_original", torch.stack(seen))
+    case.close(channels_first(result), case.outputs["latents_after_step"][-1], "latents")
+    schedule = make_scheduler("dpm_sde" if call["use_dynamic_cfg"] else "ddim", call["num_inference_steps"], 1.0)
+    for schedule.index in range(call["num_inference_steps"]):
+        guides.append(schedule.guidance(call["guidance_scale"]))
+    case.check("guidance", torch.tensor(guides, dtype=torch.float64))
+    case.check("timesteps", schedule.timesteps)
+    case.check("decoded", vae.pixels(vae.latent_format.to_plain(result), None))
+    case.check("frames", channels_first(vae.decode(result) / 2 + 0.5))
+    if "no_flow.latents_last" in case.outputs:
+        case.check("no_flow.latents_last", channels_first(run(replace(motion, inputs=plain))))
+
+
+e2e_t2v = e2e_t2v_ddim = e2e_i2v = e2e

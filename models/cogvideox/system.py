@@ -1,0 +1,214 @@
+"""CogVideoX and Tora as the rest of the pack uses them: sizes, conditioning, one prediction, latents to pixels and back.
+
+Everything that they do differently from the other families stands here; the maths is in the files beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...trajectory import Tracks
+from ...trajectory.flow import flow_colours, flow_of_tracks
+from ..common.errors import ModelError
+from ..common.pictures import cover, fit_tracks, seen, to_pixels
+from ..common.sampling import make_noise
+from ..common.schedulers import DIFFUSION
+from ..common.types import LatentFormat, Motion, TextConditioning
+from ..common.video import VideoModel, VideoVAE
+from .latents import drawn, flow_pixels, image_conditioning, latent_format
+from .tiles import Tiling
+
+log = logging.getLogger(__name__)
+
+# What the official scripts use: alibaba/Tora diffusers-version/inference.py. The shift is snr_shift_scale.
+DEFAULTS = {"fps": 8.0, "steps": 50, "cfg": 6.0, "shift": 1.0, "scheduler": "dpm_sde"}
+METHODS = ("auto", "tora", "none")
+MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and take very long
+DRAW = 0  # seed of the VAE's draws, which are conditioning: the same tracks give the same motion
+
+
+@dataclass
+class CogVideoXModel(VideoModel):
+    """A CogVideoX transformer with or without Tora's parts, ready to predict."""
+
+    defaults: dict = field(default_factory=lambda: dict(DEFAULTS))
+    latent_format: LatentFormat = field(default_factory=lambda: latent_format({}))
+
+    family: ClassVar[str] = "cogvideox"
+    text_encoder: ClassVar[str] = "CogVideoX and Tora need T5 v1.1 xxl (t5xxl_fp16.safetensors)."
+    schedulers: ClassVar[tuple[str, ...]] = tuple(DIFFUSION)
+    extras: ClassVar[frozenset[str]] = frozenset({"control_video"})
+    frame_step: ClassVar[int] = 8  # frames are a multiple of it and 1: the VAE decodes latent frames in pairs after the first
+
+    @property
+    def variant(self) -> str:
+        return self.config.variant
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.out_channels
+
+    def check_size(self, width: int, height: int, frames: int) -> None:
+        super().check_size(width, height, frames)
+        only = self.config.sample_width * self.spatial, self.config.sample_height * self.spatial
+        if self.config.use_learned_positional_embeddings and (width, height) != only:
+            raise ModelError(
+                f"{width}x{height} is no size for {self.path.name}: its positions were learned for {only[0]}x{only[1]} alone. "
+                "Use that size."
+            )
+
+    def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
+        """(channels, latent frames, latent height, latent width). CogVideoX 1.5 makes a few frames more than are kept."""
+        count = (frames - 1) // self.temporal + 1
+        padded = count + -count % self.config.patch_size_t
+        return self.latent_channels, padded, height // self.spatial, width // self.spatial
+
+    def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
+        """ModelError where text or motion were made for another model."""
+        super().check_inputs(text, motion)
+        self.check_text(text, self.config.text_embed_dim, self.config.max_text_seq_length)
+        if ("image" in motion.plain) != (self.variant == "i2v"):
+            raise ModelError(
+                f"The motion was encoded for another variant of CogVideoX than {self.path.name} ({self.variant}): "
+                "connect this model to the encode node too."
+            )
+        if "flow" in motion.inputs and not self.config.traj_extractor_channels:
+            raise ModelError(f"The motion follows tracks, but {self.path.name} has no Tora parts: connect the same model to both.")
+
+    def resolve_method(self, method: str, driven: bool) -> str:
+        """'tora' or 'none'. driven: whether tracks or a control video are given."""
+        if method not in METHODS:
+            raise ModelError(f"method is '{method}': for {self.path.name} it must be one of {', '.join(METHODS)}.")
+        if method == "auto":
+            method = "tora" if driven else "none"
+        if method == "tora" and not driven:
+            raise ModelError("method is 'tora', but there are no tracks: connect tracks, or set method to 'none'.")
+        if method == "tora" and not self.config.traj_extractor_channels:
+            raise ModelError(
+                f"{self.path.name} is plain CogVideoX and cannot follow tracks: load Tora's weights, or give Tora's parts "
+                "(fuser and traj_extractor) to the model loader, or set method to 'none'."
+            )
+        return method
+
+    @torch.no_grad()
+    def encode_motion(
+        self,
+        tracks: Tracks | None,
+        *,
+        vae: CogVideoXVideoVAE | None = None,
+        image: Tensor | None = None,
+        width: int,
+        height: int,
+        frames: int,
+        fit: str = "crop",
+        strength: float = 1.0,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        method: str = "auto",
+        control_video: Tensor | None = None,
+    ) -> Motion:
+        """The start image and the flow video of the tracks, as latents.
+
+        image: [.., height, width, 3] in 0..1, the first is the start frame of an image-to-video model, fitted to width x
+        height by `fit` ('crop' or 'stretch'); tracks drawn on it follow its crop. control_video: [frames, h, w, 3] in 0..1, a
+        flow video in place of tracks. strength: of the trajectory features; 0 is without them, 1 as trained. start_percent,
+        end_percent: the part of the schedule in which they act. ModelError where something is missing or does not fit.
+        """
+        self.check_size(width, height, frames)
+        self.check_share(start_percent, end_percent)
+        if tracks is not None and control_video is not None:
+            raise ModelError("Tracks and a control video are both given: Tora follows one of them. Disconnect the other.")
+        method = self.resolve_method(method, tracks is not None or control_video is not None)
+        if vae is None and (method == "tora" or self.variant == "i2v"):
+            raise ModelError("The VAE is needed to encode the start image and the flow video.")
+        if vae is not None and (vae.family != self.family or vae.channels != self.latent_channels):
+            raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: the VAE of CogVideoX is needed.")
+
+        count, rows, columns = self.latent_shape(width, height, frames)[1:]
+        draws = {"image": (1, rows, columns), "flow": ((frames - 1) // self.temporal + 1, rows, columns)}
+        draws = {name: next(make_noise((self.latent_channels, *shape), DRAW)) for name, shape in draws.items()}
+        plain = {}
+        if self.variant == "i2v":
+            if image is None:
+                raise ModelError(f"{self.path.name} is an image-to-video model: a start image is needed.")
+            picture, _ = cover(to_pixels(image), width, height, fit)
+            newer = self.config.patch_size_t > 1  # of such a VAE as a single file, only the model tells the version
+            latents = vae.image_latents(picture, draws["image"], newer or vae.module.config.invert_scale_latents)
+            plain["image"] = image_conditioning(latents, count, self.config.patch_size_t)
+        elif image is not None:
+            log.info("%s is a text-to-video model: the start image gives the video its shape, and is not shown.", self.path.name)
+        if method == "none":
+            return Motion(self.family, width, height, frames, plain, plain, start_percent, end_percent)
+
+        if tracks is not None:
+            pixels = flow_pixels(self.flow_video(tracks, image, width, height, frames, fit, vae.device))
+        else:
+            pixels = fitted_flow(control_video, width, height, frames)
+        flow = {"flow": vae.flow_latents(pixels, draws["flow"]), "strength": torch.tensor(float(strength))}
+        shown = pixels[0].permute(1, 2, 3, 0) / 2 + 0.5  # [frames, height, width, 3]
+        active = {**plain, **flow} if strength else plain
+        return Motion(self.family, width, height, frames, active, plain, start_percent, end_percent, shown=shown)
+
+    def flow_video(
+        self, tracks: Tracks, image: Tensor | None, width: int, height: int, frames: int, fit: str, device: torch.device
+    ) -> Tensor:
+        """What Tora is shown of the tracks: [frames, 3, height, width] uint8."""
+        if tracks.count > MOST_TRACKS:
+            raise ModelError(f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer.")
+        if image is None:
+            on_frame = tracks.resize(width, height, source=(width, height))
+        else:
+            picture_height, picture_width = image.shape[-3:-1]
+            box = seen(picture_width, picture_height, width, height, fit)
+            on_frame = fit_tracks(tracks, picture_width, picture_height, width, height, box)
+        return flow_colours(flow_of_tracks(on_frame.resample(frames), width, height, device))
+
+    def predict(self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """v of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""
+        cast = {name: value.to(self.device, self.dtype) for name, value in inputs.items()}
+        return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast)
+
+
+def fitted_flow(video: Tensor, width: int, height: int, frames: int) -> Tensor:
+    """A flow video [frames, h, w, 3] in 0..1 as pixels [1, 3, frames, height, width] in -1..1: its first `frames` frames,
+    stretched to the size. ModelError where it is shorter than the clip."""
+    if video.shape[0] < frames:
+        raise ModelError(f"The control video has {video.shape[0]} frames, the clip {frames}: give at least as many.")
+    pixels = video[:frames, ..., :3].movedim(-1, 1).float()  # [frames, 3, h, w]
+    if pixels.shape[-2:] != (height, width):
+        pixels = F.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
+    return pixels.clamp(0, 1).transpose(0, 1)[None] * 2 - 1
+
+
+@dataclass
+class CogVideoXVideoVAE(VideoVAE):
+    """The VAE of CogVideoX between pixels in -1..1 and normalised latents."""
+
+    latent_format: LatentFormat = field(default_factory=lambda: latent_format({}))
+
+    family: ClassVar[str] = "cogvideox"
+
+    @torch.no_grad()
+    def plain(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        """Plain latents [batch, channels, frames, h, w] float32, drawn with `noise` of that shape."""
+        return drawn(self.module.moments(pixels.to(self.device, self.dtype)).float(), noise)
+
+    def flow_latents(self, pixels: Tensor, noise: Tensor) -> Tensor:
+        """Normalised latents of a flow video [1, 3, frames, height, width]."""
+        return self.latent_format.from_plain(self.plain(pixels, noise))
+
+    def image_latents(self, pixels: Tensor, noise: Tensor, inverted: bool = False) -> Tensor:
+        """Latents of a start image [1, 3, 1, height, width] as the model was trained with them. inverted: divided by the scaling
+        factor instead of multiplied, as with CogVideoX 1.5 (invert_scale_latents)."""
+        plain = self.plain(pixels, noise)
+        return self.latent_format.to_plain(plain) if inverted else self.latent_format.from_plain(plain)
+
+    def pixels(self, plain: Tensor, tile: int | None) -> Tensor:
+        return self.module.decode(plain, None if tile is None else Tiling.of_side(tile))
