@@ -12,6 +12,7 @@ from ..models import ModelError, TextConditioning
 from ..models.common.pictures import cover, fit_tracks, to_pixels
 from ..trajectory import Tracks
 from ..trajectory.spread import MOST, spread
+from .camera import check_poses
 from .host import host
 from .inputs import InputError, as_tracks, check_image, choice, integer, naming, number, socket, text
 
@@ -184,6 +185,29 @@ class TrajectoryEncode:
                     0, 0, 64,
                     "ATI: how many tracks may act on one place. 0: as the model was trained (2 for ATI 14B).",
                 ),
+                "end_image": socket("IMAGE", "EasyAnimate InP: the last frame of the video."),
+                "control_video": socket(
+                    "IMAGE",
+                    "EasyAnimate Control: a video of edges, depth, poses or lines to follow, at least as long as the "
+                    "clip. With tracks too, both act.",
+                ),
+                "camera_poses": socket(
+                    "TRAJECTORY_CAMERA",
+                    "EasyAnimate Control-Camera: from Trajectory Camera Poses. They are fitted to the clip.",
+                ),
+                "video": socket(
+                    "IMAGE",
+                    "EasyAnimate: a video to change, at least as long as the clip. The sampler's denoise says how much.",
+                ),
+                "mask": socket(
+                    "MASK",
+                    "EasyAnimate InP: what of `video` is made anew (white); one for the clip, or one a frame.",
+                ),
+                "image_noise_seed": integer(
+                    0, 0, 2**64 - 1,
+                    "EasyAnimate InP: chooses the little noise that it is shown its pictures with. The sampler's seed "
+                    "here gives the draw of the official scripts.",
+                ),
             },
         }  # fmt: skip
 
@@ -191,11 +215,22 @@ class TrajectoryEncode:
         self, model, vae, width: int = 0, height: int = 0, frames: int = 0, fit: str = "crop", strength: float = 1.0,
         start_percent: float = 0.0, end_percent: float = 1.0, method: str = "auto", expand_points: int = 1,
         expand_radius: float = 4.0, tracks=None, start_image: Tensor | None = None, image_encoder=None,
-        clip_vision_output=None, temperature: float = 0.0, topk: int = 0,
+        clip_vision_output=None, temperature: float = 0.0, topk: int = 0, end_image: Tensor | None = None,
+        control_video: Tensor | None = None, camera_poses=None, video: Tensor | None = None, mask: Tensor | None = None,
+        image_noise_seed: int = 0,
     ):  # fmt: skip
-        image = None if start_image is None else check_image(start_image, "start_image")[:1]
-        width, height = video_size(model.defaults, image, width, height)
-        frames = frames or model.defaults["frames"]
+        image = None if start_image is None else check_image(start_image, "start_image")[: model.start_images]
+        pictures = {"end_image": end_image, "control_video": control_video, "video": video}
+        pictures = {name: check_image(given, name) for name, given in pictures.items() if given is not None}
+        extras = {**pictures, "camera": None if camera_poses is None else check_poses(camera_poses, "camera_poses"), "mask": mask, "noise_seed": image_noise_seed or None,
+                  "temperature": temperature or None, "topk": topk or None}  # fmt: skip
+        extras = {name: given for name, given in extras.items() if given is not None}
+        for name in extras:
+            if name not in model.extras:
+                raise InputError(f"{INPUTS.get(name, name)}: {model.path.name} takes none. Disconnect it, or set it to 0.")
+        shape = next((given for given in (image, *pictures.values()) if given is not None), None)
+        width, height = video_size(model, shape, width, height)
+        frames = frames or clip_length(model.defaults["frames"], *(len(v) for n, v in pictures.items() if n != "end_image"))
         with naming("width, height, frames"):
             model.check_size(width, height, frames)
         on_video = None
@@ -206,19 +241,20 @@ class TrajectoryEncode:
             with naming("expand_points, expand_radius"):
                 side = min(tracks.canvas or (width, height))
                 tracks = spread(tracks, expand_points, side * expand_radius / 100)
-        if image is not None:
+        if "image_tokens" in model.extras:
+            extras["image_tokens"] = image_tokens(image, image_encoder, clip_vision_output)
+        if shape is not None or tracks is not None:
             host.ready(vae, working_bytes=vae_bytes(width, height, vae))
         try:
             motion = model.encode_motion(
                 tracks, vae=vae, image=image, width=width, height=height, frames=frames, fit=fit, strength=strength,
-                image_tokens=image_tokens(image, image_encoder, clip_vision_output), start_percent=start_percent,
-                end_percent=end_percent, method=method, topk=topk or None, temperature=temperature or None,
+                start_percent=start_percent, end_percent=end_percent, method=method, **extras,
             )  # fmt: skip
         except ModelError as error:
             raise InputError(f"model, vae, tracks or start_image: {error}") from error
         shown = motion.shown
         if shown is None:
-            shown = torch.zeros(1, height, width, 3) if image is None else image
+            shown = torch.zeros(1, height, width, 3) if image is None else image[:1]
         return motion, shown.float().cpu(), on_video
 
 
@@ -245,12 +281,25 @@ def image_tokens(image: Tensor | None, image_encoder, output) -> Tensor | None:
     return tokens[:1].float().cpu()
 
 
-def video_size(defaults: dict, image: Tensor | None, width: int, height: int) -> tuple[int, int]:
+INPUTS = {"camera": "camera_poses", "noise_seed": "image_noise_seed"}  # where the model's argument is named otherwise
+
+
+def clip_length(usual: int, *available: int) -> int:
+    """The model's usual number of frames, or the most of 4n + 1 that a shorter video is enough for."""
+    return max(1, (min(usual, *available) - 1) // 4 * 4 + 1) if available else usual
+
+
+def video_size(model, image: Tensor | None, width: int, height: int) -> tuple[int, int]:
     """Fills in what is 0: the size that the model was made for, at the image's proportions, in steps of 16 pixels.
 
-    defaults: `width` and `height` of the model in pixels, or `sizes`, the only ones that it was trained on, of which the
-    one is taken whose shape is nearest. image: [1, h, w, 3].
+    model: with `defaults`: its `width` and `height` in pixels, or `sizes`, the only ones that it was trained on, of which
+    the one is taken whose shape is nearest; or with a rule of its own, `size_for`. image: [.., h, w, 3].
     """
+    defaults = model.defaults
+    if image is not None and not width and not height:
+        suitable = model.size_for(image.shape[2], image.shape[1])
+        if suitable is not None:
+            return suitable
     own = (defaults["width"], defaults["height"])
     aspect = own[0] / own[1] if image is None else image.shape[2] / image.shape[1]
     if not width and not height and "sizes" in defaults:

@@ -57,13 +57,27 @@ class TrajectorySampler:
                 ),
             },
             "optional": {
-                "latent": socket("LATENT", "A video to start from, where denoise is below 1. Of the motion's size."),
+                "latent": socket(
+                    "LATENT",
+                    "A video to start from, where denoise is below 1. Of the motion's size. Not needed where Trajectory "
+                    "Encode was given a video.",
+                ),
+                "cfg_rescale": number(
+                    0.0, 0.0, 1.0, 0.05,
+                    "How far strong guidance is kept from washing out or burning in. 0: off; 0.7 is usual.",
+                ),
+                "step_cache": number(
+                    0.0, 0.0, 1.0, 0.005,
+                    "EasyAnimate: leaves out steps that hardly change anything (TeaCache). 0: none is left out; 0.1 "
+                    "is what the official nodes propose.",
+                ),
             },
         }  # fmt: skip
 
     def sample(
         self, model, text, motion, steps: int = 0, cfg: float = 0.0, shift: float = 0.0, scheduler: str = "auto",
-        seed: int = 0, denoise: float = 1.0, latent: dict | None = None,
+        seed: int = 0, denoise: float = 1.0, latent: dict | None = None, cfg_rescale: float = 0.0,
+        step_cache: float = 0.0,
     ):  # fmt: skip
         defaults = model.defaults
         steps, cfg, shift = steps or defaults["steps"], cfg or defaults["cfg"], shift or defaults["shift"]
@@ -80,7 +94,7 @@ class TrajectorySampler:
             try:
                 latents = sample(
                     model, text, motion, steps=steps, cfg=cfg, shift=shift, scheduler=scheduler, seed=seed,
-                    denoise=denoise, latents=latents, callback=report,
+                    denoise=denoise, latents=latents, callback=report, cfg_rescale=cfg_rescale, step_cache=step_cache,
                 )  # fmt: skip
             except ModelError as error:
                 raise InputError(f"text, motion or latent: {error}") from error
@@ -98,8 +112,11 @@ def normalised(latent: dict, model) -> Tensor:
     return model.latent_format.from_plain(samples[:1].float())
 
 
-def preview(latent_format, x0: Tensor) -> Tensor:
-    """[height, width, 3] in 0..1 of the middle frame of normalised latents [1, channels, frames, h, w]."""
+def preview(latent_format, x0: Tensor) -> Tensor | None:
+    """[height, width, 3] in 0..1 of the middle frame of normalised latents [1, channels, frames, h, w]; None where no
+    way is known to look at them without the VAE."""
+    if not latent_format.rgb:
+        return None
     middle = x0.shape[2] // 2
     return latent_format.picture(x0[0, :, middle : middle + 1])[0]
 

@@ -41,6 +41,7 @@ STEP_CACHE = {
     (48, 48): (-10.47857366, 8.33844143, -0.78477557, 0.68798618, 0.0136149),
 }
 METHODS = ("auto", "none")
+MOST_START_IMAGES = 10_000  # more than a clip has frames, which is then told
 MOST_TRACKS = 10_000  # spots a frame; more take very long and say nothing more
 NEEDS = {
     "tracks": ("control", "Tracks need the Control model"),
@@ -63,6 +64,7 @@ class EasyAnimateModel(VideoModel):
     extras: ClassVar[frozenset[str]] = frozenset(
         {"end_image", "control_video", "camera", "video", "mask", "noise_seed"}
     )
+    schedulers: ClassVar[tuple[str, ...]] = ("flow_euler", "flow_euler_static")
 
     @property
     def variant(self) -> str:
@@ -72,7 +74,11 @@ class EasyAnimateModel(VideoModel):
     def latent_channels(self) -> int:
         return self.config.out_channels
 
-    def default_size(self, width: int, height: int) -> tuple[int, int]:
+    @property
+    def start_images(self) -> int:
+        return MOST_START_IMAGES if self.variant == "inp" else 1
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
         return bucket_size(width, height, self.defaults["base_resolution"])
 
     def check_inputs(self, text: TextConditioning, motion: Motion) -> None:

@@ -44,6 +44,7 @@ class WanVideoModel(VideoModel):
     motion_method: str | None = None
 
     family: ClassVar[str] = "wan"
+    extras: ClassVar[frozenset[str]] = frozenset({"image_tokens", "topk", "temperature"})
     text_encoder: ClassVar[str] = "Wan and ATI need umT5-xxl, the embedded model its own embedded text encoder."
 
     @property

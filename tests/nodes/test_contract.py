@@ -37,14 +37,20 @@ WIDGETS = {
     "TrajectoryTextFromConditioning": [],
     "TrajectoryEncode": [
         "width", "height", "frames", "fit", "strength", "start_percent", "end_percent", "method", "expand_points",
-        "expand_radius", "temperature", "topk",
+        "expand_radius", "temperature", "topk", "image_noise_seed",
     ],
-    "TrajectorySampler": ["steps", "cfg", "shift", "scheduler", "seed", "denoise"],
+    "TrajectoryCameraPoses": [
+        "move_1", "move_2", "move_3", "move_4", "arrange", "speed", "ease", "frames", "distance", "width", "height",
+        "columns", "rows", "file",
+    ],
+    "TrajectorySaveCameraPoses": ["filename_prefix", "fps"],
+    "TrajectorySampler": ["steps", "cfg", "shift", "scheduler", "seed", "denoise", "cfg_rescale", "step_cache"],
     "TrajectoryDecode": ["tile"],
     "TrajectoryScore": [],
 }  # fmt: skip
 OWN_SOCKETS = {
     "TRAJECTORY_MODEL", "TRAJECTORY_VAE", "TRAJECTORY_TEXT_ENCODER", "TRAJECTORY_TEXT", "TRAJECTORY_MOTION",
+    "TRAJECTORY_CAMERA",
 }  # fmt: skip
 COMFY_SOCKETS = {
     "IMAGE", "MASK", "LATENT", "STRING", "FLOAT", "TRACKS", "CONDITIONING", "CLIP_VISION", "CLIP_VISION_OUTPUT",

@@ -168,12 +168,14 @@ def test_progress_and_a_preview_come_with_every_step_and_cancel_ends_the_next(ti
 )
 def test_a_size_left_at_0_follows_the_picture_at_the_models_area(own, picture, given, expected):
     image = None if picture is None else torch.zeros(1, picture[1], picture[0], 3)
-    assert video_size({"width": own[0], "height": own[1]}, image, *given) == expected
+    model = SimpleNamespace(defaults={"width": own[0], "height": own[1]}, size_for=lambda *size: None)
+    assert video_size(model, image, *given) == expected
 
 
 @pytest.mark.parametrize("picture, expected", [((500, 500), (96, 96)), ((1000, 500), (112, 80)), ((500, 900), (80, 112))])
 def test_a_model_trained_on_a_few_sizes_is_given_the_one_of_the_nearest_shape(picture, expected):
     defaults = {"width": 96, "height": 96, "sizes": [[96, 96], [112, 80], [80, 112]]}
     image = torch.zeros(1, picture[1], picture[0], 3)
-    assert video_size(defaults, image, 0, 0) == expected
-    assert video_size(defaults, image, 48, 64) == (48, 64)
+    model = SimpleNamespace(defaults=defaults, size_for=lambda *size: None)
+    assert video_size(model, image, 0, 0) == expected
+    assert video_size(model, image, 48, 64) == (48, 64)
