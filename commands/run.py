@@ -32,7 +32,8 @@ def run_workflow(path: Path, settings: Mapping[str, str] = {}, tell=lambda step:
     for step in in_order(steps, outputs):
         tell(step)
         host.check_cancelled()
-        results[step.id] = run_step(step, results, made)
+        results[step.id], shown = run_step(step, results)
+        made += [*shown.get("files", ()), *shown.get("text", ())]
     return made
 
 
@@ -92,7 +93,8 @@ def source_of(steps: dict[str, Step], step: Step, name: str, link: Link) -> Step
     return steps[link.source]
 
 
-def run_step(step: Step, results: Mapping[str, tuple], made: list) -> tuple:
+def run_step(step: Step, results: Mapping[str, tuple]) -> tuple[tuple, dict]:
+    """-> the node's outputs, and what it shows ("ui")."""
     cls = class_of(step)
     known = inputs_of(cls)
     given = {}
@@ -120,7 +122,5 @@ def run_step(step: Step, results: Mapping[str, tuple], made: list) -> tuple:
     except ValueError as error:
         raise GraphError(f"{step.name}: {error}") from error
     if isinstance(result, dict):
-        shown = result.get("ui", {})
-        made += [*shown.get("files", ()), *shown.get("text", ())]
-        result = result.get("result", ())
-    return tuple(result)
+        return tuple(result.get("result", ())), result.get("ui", {})
+    return tuple(result), {}

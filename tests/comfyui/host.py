@@ -44,7 +44,65 @@ def install_pack(custom_nodes: Path) -> Path:
     return target
 
 
-class Host:
+class Client:
+    """Speaks to the server at `url`, whose folders are below `base`."""
+
+    url: str
+    base: Path
+
+    def check(self):
+        """Raises RuntimeError where the server is gone."""
+
+    def log(self) -> str:
+        return ""
+
+    def get(self, path: str):
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            body = answer.read()
+        return json.loads(body) if answer.headers.get_content_type() == "application/json" else body
+
+    def post(self, path: str, data: dict | None = None):
+        request = urllib.request.Request(
+            self.url + path, json.dumps(data or {}).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def queue(self, prompt: dict, client: str = "") -> str:
+        """Queues a graph in API format; gives the prompt's id. Raises Refused where validation fails."""
+        try:
+            return self.post("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            raise Refused(json.loads(error.read())) from error
+
+    def wait(self, prompt_id: str, seconds: float = 300) -> dict:
+        """The finished prompt's history entry: {"outputs": …, "status": {"status_str": …, "messages": …}}."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
+            if entry:
+                return entry
+            self.check()
+            time.sleep(0.1)
+        raise TimeoutError(f"prompt {prompt_id} did not finish within {seconds} s\n{self.log()[-4000:]}")
+
+    def run(self, prompt: dict, seconds: float = 300) -> dict:
+        return self.wait(self.queue(prompt), seconds)
+
+    def saved(self, entry: dict) -> list[Path]:
+        """The files that a finished prompt wrote into the output folder."""
+        found = [
+            item
+            for output in entry["outputs"].values()
+            for items in output.values()
+            for item in items
+            if isinstance(item, dict) and item.get("type") == "output"
+        ]
+        return [self.base / "output" / item["subfolder"] / item["filename"] for item in found]
+
+
+class Host(Client):
     """`with Host(comfyui, python, base) as host`: ready for prompts inside the block, gone after it."""
 
     def __init__(self, comfyui: Path, python: str, base: Path, frontend: str | None = None):
@@ -88,60 +146,16 @@ class Host:
             self.process.wait()
         self._log.close()
 
+    def check(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"ComfyUI ended with {self.process.returncode}\n{self.log()[-4000:]}")
+
     def log(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def warnings(self) -> list[str]:
         """What was logged at WARNING or above while a frame of a custom node was on the stack."""
         return self.warnings_path.read_text(encoding="utf-8").splitlines() if self.warnings_path.exists() else []
-
-    # HTTP
-
-    def get(self, path: str):
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
-            body = answer.read()
-        return json.loads(body) if answer.headers.get_content_type() == "application/json" else body
-
-    def post(self, path: str, data: dict | None = None):
-        request = urllib.request.Request(
-            self.url + path, json.dumps(data or {}).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            body = answer.read()
-        return json.loads(body) if body else None
-
-    def queue(self, prompt: dict, client: str = "") -> str:
-        """Queues a graph in API format; gives the prompt's id. Raises Refused where validation fails."""
-        try:
-            return self.post("/prompt", {"prompt": prompt, "client_id": client})["prompt_id"]
-        except urllib.error.HTTPError as error:
-            raise Refused(json.loads(error.read())) from error
-
-    def wait(self, prompt_id: str, seconds: float = 300) -> dict:
-        """The finished prompt's history entry: {"outputs": …, "status": {"status_str": …, "messages": …}}."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
-            if entry:
-                return entry
-            if self.process.poll() is not None:
-                raise RuntimeError(f"ComfyUI ended with {self.process.returncode}\n{self.log()[-4000:]}")
-            time.sleep(0.1)
-        raise TimeoutError(f"prompt {prompt_id} did not finish within {seconds} s\n{self.log()[-4000:]}")
-
-    def run(self, prompt: dict, seconds: float = 300) -> dict:
-        return self.wait(self.queue(prompt), seconds)
-
-    def saved(self, entry: dict) -> list[Path]:
-        """The files that a finished prompt wrote into the output folder."""
-        found = [
-            item
-            for output in entry["outputs"].values()
-            for items in output.values()
-            for item in items
-            if isinstance(item, dict) and item.get("type") == "output"
-        ]
-        return [self.base / "output" / item["subfolder"] / item["filename"] for item in found]
 
     def listen(self) -> Listener:
         return Listener(self.port)
