@@ -11,6 +11,7 @@ const LOOK = 700; // milliseconds between looks at what is connected: no event o
 const SIZES = ["width", "height", "frames", "fps"];
 const FILES = ["image", "video", "file"]; // widgets of nodes that load a file, LoadImage first
 const REROUTES = 20; // that a link is followed through
+const BACKGROUND = "trajectory.background"; // nodes/host.py: show_background, sent before the node has ended, or failed
 
 /** @param {{app: object, api: object, type: string}} comfy @returns the DOM widget, whose value is the document's text */
 export function mountEditor(node, name, comfy) {
@@ -30,7 +31,9 @@ export function mountEditor(node, name, comfy) {
 
 class Mount {
   constructor(node, { app, api }) {
-    Object.assign(this, { node, app, api, widget: null, shown: "", ran: null, loading: false });
+    // used: size and length that the last run had; ran: its pictures {urls, width, height}
+    Object.assign(this, { node, app, api, widget: null, shown: "", used: null, ran: null, loading: false });
+    this.onBackground = ({ detail }) => this.#isMe(detail?.node) && this.#sent(detail);
     this.editor = new Editor({ size: {}, save: () => this.#saved(), resize: (values) => this.#resize(values) });
     this.pictures = new Background(this.editor);
     this.compact = new Compact(this.editor, {
@@ -54,11 +57,13 @@ class Mount {
   wake() {
     clearInterval(this.timer);
     this.timer = setInterval(() => this.look(), LOOK);
+    this.api.addEventListener(BACKGROUND, this.onBackground);
     queueMicrotask(() => this.look());
   }
 
   rest() {
     clearInterval(this.timer);
+    this.api.removeEventListener(BACKGROUND, this.onBackground);
     this.compact.rest();
     this.pictures.clear();
     this.shown = "";
@@ -134,6 +139,7 @@ class Mount {
   /** The node that an input is linked to, behind reroutes; null where there is none (or outside of this subgraph). */
   #source(name) {
     let node = this.node;
+    if (!node.graph) return null; // a copy that the clipboard makes
     let slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
     for (let i = 0; i < REROUTES && slot >= 0; i++) {
       node = node.getInputNode?.(slot) ?? null;
@@ -149,14 +155,14 @@ class Mount {
     const source = this.#source("image");
     const upstream = source ? this.#fileOf(source) : null;
     const dropped = this.editor.document.background?.filename ? this.#view(this.editor.document.background) : null;
-    const urls = upstream ?? (source ? this.ran : null) ?? (dropped && [dropped]) ?? [];
+    const urls = upstream ?? (source ? this.ran?.urls : null) ?? (dropped && [dropped]) ?? [];
     const key = urls.join(" ");
     if (key === this.shown) return;
     this.shown = key;
     this.pictures.show(async (changed) => {
       if (!urls.length) return null;
       const picture = await (isVideoName(decodeURIComponent(urls[0])) ? loadVideo(urls[0], changed) : loadFrames(urls));
-      return urls === this.ran && this.used ? { ...picture, width: this.used.width, height: this.used.height } : picture;
+      return urls === this.ran?.urls ? { ...picture, width: this.ran.width, height: this.ran.height } : picture;
     });
   }
 
@@ -177,11 +183,26 @@ class Mount {
     return this.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
   }
 
+  /** The node has run. What it was given was sent before. */
   #executed(output) {
-    const shown = output?.trajectory_background;
     this.used = output?.trajectory_canvas?.[0] ?? null;
-    this.ran = shown?.length ? shown.map((file) => this.#view(file)) : null;
+    if (output?.trajectory_background?.length) this.#sent({ images: output.trajectory_background, ...this.used });
+    else this.ran = null;
     this.look();
+  }
+
+  /** Pictures that the server keeps: of the size that the node was given, though they may be smaller. */
+  #sent({ images, width, height }) {
+    this.ran = { urls: images.map((file) => this.#view(file)), width, height };
+    this.look();
+  }
+
+  /** Whether the server's name of a node, "7" or "3:7" inside of a subgraph, is this node's. */
+  #isMe(name) {
+    let graph = this.node.graph?.rootGraph ?? this.node.graph;
+    const [last, ...before] = String(name).split(":").reverse();
+    for (const id of before.reverse()) graph = graph?.getNodeById(Number(id))?.subgraph;
+    return graph?.getNodeById(Number(last)) === this.node;
   }
 
   /** A picture or video that was pasted or dropped goes to the input folder, so that it is there after a reload. */

@@ -45,6 +45,7 @@ const ICONS = {
   trash: "M3 4.500h10M6 4.500V3h4v1.500M4.200 4.500l.6 9h6.400l.6-9",
   chevron: "M4.500 6.500L8 10l3.500-3.500",
   done: "M3 8.500l3.300 3.500L13 4.500",
+  close: "M4 4l8 8M12 4l-8 8",
 };
 
 export function icon(name) {

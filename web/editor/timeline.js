@@ -88,7 +88,7 @@ export class Timeline {
       const seconds = [];
       const step = Math.max(1, Math.ceil(document.frames / document.fps / 24));
       for (let second = 0; second * document.fps < document.frames; second += step) {
-        seconds.push(h("i", { style: { left: percent(second * document.fps, document.frames) } }, step > 1 || second % 1 ? "" : `${second}s`));
+        seconds.push(h("i", { style: { left: percent(second * document.fps, document.frames) } }, second ? `${second}s` : ""));
       }
       this.ticks.replaceChildren(...seconds);
       this.ruler.ariaValueMax = document.frames - 1;

@@ -63,7 +63,7 @@ export class Compact {
     const tools = toolBar(editor, focus);
     const history = historyButtons(editor);
     this.element = this.surface.root;
-    this.element.classList.add("tse-compact");
+    this.element.classList.add("tse-compact", "widget-expands"); // the latter: earlier Nodes 2.0 give it the node's free height
     this.element.append(
       h("div.tse-bar-top", {}, tools.element, h("span.tse-space"), history.element,
         button("expand", "Open the large editor (O)", () => this.open(), h("span", {}, "Open editor"))),
@@ -165,9 +165,12 @@ export class Overlay {
   /** Shows or hides the list of keys. */
   help() {
     if (this.sheet?.isConnected) return this.sheet.remove();
-    const rows = KEYS.filter(({ title, help }) => title || help).map(({ title, show, help }) =>
-      title ? h("h4", {}, title) : h("p", {}, h("kbd", {}, show), h("span", {}, help)));
-    this.sheet = h("div.tse-sheet", {}, button("done", "Close this list (?)", () => this.sheet.remove()), ...rows);
+    const sections = [];
+    for (const { title, show, help } of KEYS) {
+      if (title) sections.push(h("section", {}, h("h4", {}, title)));
+      else if (help) sections.at(-1).append(h("p", {}, h("kbd", {}, show), h("span", {}, help)));
+    }
+    this.sheet = h("div.tse-sheet", {}, button("close", "Close this list (?)", () => this.sheet.remove()), ...sections);
     this.surface.stage.element.append(this.sheet);
     this.sheet.addEventListener("pointerdown", (event) => event.stopPropagation());
   }
