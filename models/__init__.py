@@ -25,13 +25,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load_model(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None):
+def load_model(
+    path, *, motion=None, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None
+):  # fmt: skip
     """The diffusion model in a checkpoint; its family, variant and sizes are read from the file.
 
-    path: .safetensors, .pth, a folder or an index of shards. dtype: one of DTYPES, how the weights are kept ('auto': as
-    in the file). device: where the model runs. config: sizes that the file cannot tell. CheckpointError names what is wrong.
+    path: .safetensors, .pth, a folder or an index of shards. motion: a file of the parts that make it follow tracks, where
+    they are not in the model's own (Tora's fuser or traj_extractor). dtype: one of DTYPES, how the weights are kept ('auto':
+    as in the file). device: where the model runs. config: sizes that the file cannot tell. CheckpointError names what is
+    wrong.
     """
-    return _load("diffusion model", "load_model", path, dtype, device, config)
+    return _load("diffusion model", "load_model", path, dtype, device, config, motion)
 
 
 def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None):
@@ -49,12 +53,17 @@ def load_image_encoder(path, *, dtype: str = "auto", device: torch.device | str 
     return _load("image encoder", "load_image_encoder", path, dtype, device, config)
 
 
-def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, **options):
+def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, motion=None, **options):
     if dtype not in DTYPES:
         raise ModelError(f"dtype is '{dtype}': it must be one of {', '.join(DTYPES)}.")
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, kind)
     found = identify(checkpoint, kind, config)
     family = import_module(f".{found.family}", __package__)
+    if motion is not None:
+        if not hasattr(family, "with_motion"):
+            raise ModelError(f"{path} is a {found.family} model, which takes no file of motion parts such as {motion}.")
+        checkpoint = family.with_motion(checkpoint, found, motion)
+        found = identify(checkpoint, kind, config)
     return getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
 
 

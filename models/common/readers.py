@@ -63,7 +63,20 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
         metadata.update(header)
     if not entries:
         raise CheckpointError(f"{path} holds no tensors. Download the file again.")
-    return files, entries, metadata
+    return files, entries, _config_beside(path, files[0]) | metadata
+
+
+def _config_beside(path: Path, file: Path) -> dict[str, str]:
+    """The config.json of a diffusers folder, as the entry that a header could hold; nothing of other files' neighbours."""
+    config = file.with_name("config.json")
+    if not (path.is_dir() or file.name.startswith("diffusion_pytorch_model")) or not config.is_file():
+        return {}
+    try:
+        text = config.read_text("utf-8")
+        ours = "_class_name" in json.loads(text)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{config} cannot be read as JSON ({error}). Download it again.") from error
+    return {"config": text} if ours else {}
 
 
 def find_files(path: Path) -> list[Path]:

@@ -1,0 +1,58 @@
+"""Writes the three files of a tiny Tora model with random weights, beside those of `tiny`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig, CogVideoXVAEConfig
+from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
+from comfyui_trajectory.models.cogvideox.vae import CogVideoXVAE
+from safetensors.torch import save_file
+
+from .tiny import TEXT_DIM, text_weights
+
+TEXT_LENGTH = 12
+DEFAULTS = {"frames": 9, "steps": 2, "cfg": 2.0}
+TRANSFORMER = CogVideoXConfig(
+    num_attention_heads=2, attention_head_dim=16, time_embed_dim=16, text_embed_dim=TEXT_DIM, num_layers=2, sample_width=4,
+    sample_height=4, sample_frames=9, max_text_seq_length=TEXT_LENGTH, traj_extractor_channels=8,
+)  # fmt: skip
+VAE = CogVideoXVAEConfig(block_out_channels=(4, 4, 8, 8), layers_per_block=1, norm_num_groups=2)
+FILES = {
+    "diffusion_models": "tiny_tora_transformer.safetensors", "vae": "tiny_tora_vae.safetensors",
+    "text_encoders": "tiny_tora_text_encoder.safetensors",
+}  # fmt: skip
+
+
+def write_tiny_tora(folder: Path, variant: str = "t2v") -> Path:
+    """Writes <folder>/<ComfyUI's folder of the kind>/<file> for each of FILES."""
+    torch.manual_seed(0)
+    i2v = {"in_channels": 32, "use_learned_positional_embeddings": True} if variant == "i2v" else {}
+    config = replace(TRANSFORMER, **i2v)
+    write(folder, "diffusion_models", lively(CogVideoXTransformer(config)), {**asdict(config), "defaults": DEFAULTS})
+    write(folder, "vae", CogVideoXVAE(VAE).state_dict(), asdict(VAE))
+    write(folder, "text_encoders", t5_weights(), {"text_len": TEXT_LENGTH})
+    return folder
+
+
+def write(folder: Path, kind: str, weights: dict, config: dict) -> None:
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().contiguous() for name, value in weights.items()}
+    save_file(weights, folder / kind / FILES[kind], metadata={"config": json.dumps(config)})
+
+
+def lively(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights with those that begin as zeros made random, since they would hide every difference."""
+    for name, parameter in module.named_parameters():
+        if "temporal" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return module.state_dict()
+
+
+def t5_weights() -> dict[str, torch.Tensor]:
+    """T5 v1.1: as umT5, with a position bias in its first block only."""
+    weights = text_weights(layers=2)
+    return {key: value for key, value in weights.items() if "block.1" not in key or "relative_attention_bias" not in key}
