@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..models import info, load_image_encoder, load_model, load_text_encoder, load_vae
+from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
+from ..models.common.checkpoint import open_checkpoint
+from ..models.common.description import KINDS
 from .host import EXAMPLE, EXAMPLES, example_files, host
 from .inputs import InputError, choice, naming
 
@@ -30,10 +32,13 @@ def validate_file(kind: str, name: str, node_input: str):
     return True
 
 
+KIND = {folder: kind for kind, (_, folder, _) in KINDS.items()}  # of what ComfyUI keeps in a folder
+
+
 def load(loader, kind: str, name: str, node_input: str, weight_dtype: str):
     path = host.model_path(kind, name, node_input)
     with naming(node_input):
-        host.make_room(info(path)["bytes"], kind)
+        host.make_room(open_checkpoint(path, KIND[kind]).nbytes, kind)
         return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind)), kind)
 
 

@@ -23,6 +23,8 @@ PREFIXES = {
     "text encoder": tuple(f"{place}{name}.transformer." for name in ("umt5xxl", "t5xxl") for place in ("text_encoders.", "")),
     "image encoder": ("clip_vision.", "image_encoder."),
 }
+# The folders of a whole release (diffusers' layout).
+PARTS = {"diffusion model": "transformer", "vae": "vae", "text encoder": "text_encoder", "image encoder": "image_encoder"}
 LAST_PREFIXES = ("model.", "module.")
 SCALES = {"scale_weight": "scale_weight", "weight_scale": "scale_weight"}
 IGNORED_SCALES = ("scale_input", "input_scale")
@@ -114,12 +116,15 @@ class Checkpoint(Mapping):
         self._entries[key], self.shapes[key], self.dtypes[key] = entry, entry.shape, entry.dtype
 
 
-def open_checkpoint(path) -> Checkpoint:
+def open_checkpoint(path, kind: str | None = None) -> Checkpoint:
     """Opens a .safetensors file, a folder or index of shards, or a .pth of plain weights; only headers are read yet.
 
+    kind: of what is looked for, which in the folder of a whole release is the folder of that part.
     Raises CheckpointError naming the file: missing, empty, truncated, another format, a missing shard, code.
     """
     path = Path(path)
+    if kind and (path / PARTS[kind]).is_dir():
+        path = path / PARTS[kind]
     return Checkpoint(path, *read(path))
 
 

@@ -60,6 +60,8 @@ def transformer_config(shapes: Shapes, stated: Mapping) -> EasyAnimateConfig:
         "text_embed_dim": shapes["text_proj.1.weight"][1],
         "time_embed_dim": shapes["time_embedding.linear_1.weight"][0],
     }  # fmt: skip
+    if isinstance(stated.get("mmdit_layers"), int):  # some config.json say more than there are
+        stated = {**stated, "mmdit_layers": min(stated["mmdit_layers"], measured["num_layers"])}
     return with_stated(EasyAnimateConfig, measured, {}, stated)
 
 

@@ -33,13 +33,12 @@ NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.wei
 
 
 class TextEncoder:
-    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives."""
+    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up."""
 
-    def __init__(self, module: nn.Module, tokenizer, path=None):
-        self.module, self.tokenizer, self.path = module, tokenizer, path
+    def __init__(self, module: nn.Module, tokenizer, path=None, pad: int = PAD):
+        self.module, self.tokenizer, self.path, self.pad = module, tokenizer, path, pad
         self.config = module.config
         self.width: int = module.config.hidden_size
-        self.pad = PAD
 
     @property
     def device(self) -> torch.device:
@@ -60,9 +59,9 @@ class TextEncoder:
         if len(ids) > LENGTH:
             log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), LENGTH)
         ids = ids[:LENGTH]
-        if max(ids) >= self.config.vocab_size:
+        if max(*ids, self.pad) >= self.config.vocab_size:
             raise ModelError(
-                f"The tokenizer gives id {max(ids)}, but {self.path} knows {self.config.vocab_size} "
+                f"The tokenizer gives id {max(*ids, self.pad)}, but {self.path} knows {self.config.vocab_size} "
                 "tokens: they do not belong together. Use Qwen2-VL's own tokenizer."
             )
         padding = LENGTH - len(ids)
@@ -91,7 +90,8 @@ def load(
     set_frequencies(module, "cpu")
     prepare(module, dtype, device, keep=("norm", "embed_tokens"))
     set_frequencies(module, device)  # again: 16 bits are not enough for them
-    return TextEncoder(module, find_tokenizer(checkpoint.path, tokenizer), checkpoint.path)
+    tokenizer, pad = find_tokenizer(checkpoint.path, tokenizer)
+    return TextEncoder(module, tokenizer, checkpoint.path, pad)
 
 
 THETA = 1_000_000.0  # Qwen2-VL's base of rotary positions
@@ -122,8 +122,8 @@ TOKENIZER_ADVICE = ("Put the tokenizer.json of Qwen/Qwen2-VL-7B-Instruct (or its
 
 
 def find_tokenizer(path: Path, stated: str | Path | None = None):
-    """A function from text to token ids: from `stated`, else from beside the file or the folder; None where there is
-    none (ids can still be encoded)."""
+    """A function from text to token ids and the id of padding: from `stated`, else from beside the file or the folder;
+    no function where there is none (ids can still be encoded)."""
     folder = path if path.is_dir() else path.parent
     places = [folder, folder / "tokenizer", folder.parent / "tokenizer"] if stated is None else [Path(stated)]
     for place in places:
@@ -134,7 +134,10 @@ def find_tokenizer(path: Path, stated: str | Path | None = None):
             tokenizer = read_qwen(place, SPECIAL)
         else:
             continue
-        return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+        pad = tokenizer.token_to_id("<|endoftext|>")
+        if pad is None:
+            raise CheckpointError(f"{place} holds another tokenizer than Qwen2-VL's. {TOKENIZER_ADVICE}")
+        return (lambda text: tokenizer.encode(text, add_special_tokens=False).ids), pad
     if stated is not None:
         raise CheckpointError(f"{stated} holds no tokenizer (tokenizer.json). {TOKENIZER_ADVICE}")
-    return None
+    return None, PAD
