@@ -71,8 +71,8 @@ class TrajectoryFromCoordinates:
 class TrajectoryLoadTracks:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Reads a track file from ComfyUI's input folder: ATI's .pth, CoTracker's .npz, .npy pairs, coordinates or "
-        "this pack's .json. What it is, is read from the file itself."
+        "Reads a track file from ComfyUI's input folder: ATI's .pth, Tora's .txt, CoTracker's .npz, .npy pairs, "
+        "coordinates or this pack's .json. What it is, is read from the file itself."
     )
     RETURN_TYPES = ("TRACKS",)
     RETURN_NAMES = ("tracks",)
@@ -118,7 +118,7 @@ class TrajectoryLoadTracks:
 class TrajectorySaveTracks:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "Saves tracks to a file in ComfyUI's output folder, for this pack, ATI, or tools that read NumPy files."
+        "Saves tracks to a file in ComfyUI's output folder, for this pack, ATI, Tora, or tools that read NumPy files."
     )
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
@@ -136,9 +136,9 @@ class TrajectorySaveTracks:
                     "Beginning of the file's name in the output folder; a number follows.",
                 ),
                 "format": choice(
-                    ["json", "pth", "npz", "npy"],
+                    ["json", "pth", "npz", "npy", "txt"],
                     "json: everything, exactly. pth: ATI's own, 121 frames and no canvas. npz: as CoTracker. "
-                    "npy: as Wan-Move.",
+                    "npy: as Wan-Move. txt: Tora's, a file for each track, whole numbers on a 256 x 256 canvas.",
                 ),
             },
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Track files: which format a file is, and our own .json. The formats themselves are in ati.py, arrays.py,
+"""Track files: which format a file is, and our own .json. The formats themselves are in ati.py, arrays.py, tora.py,
 coordinates.py. A new format is one entry in `recognise` / READERS / WRITERS. Knows no canvas but what a file or the
 caller says."""
 
@@ -15,6 +15,7 @@ from .arrays import arrays_to_tracks, encode_npy, encode_npz, npy_array, npz_arr
 from .ati import array_to_tracks, checked_array, decode_ati, encode_ati
 from .coordinates import Reader, exact, join, load_json, parse_coordinates
 from .files import read_bytes, write_files
+from .tora import encode_tora, is_tora, parts_of, read_tora
 from .tracks import Tracks, TracksError
 
 FORMAT, VERSION = "trajectory-tracks", 1
@@ -22,10 +23,11 @@ Canvas = tuple[int, int] | None
 
 
 def read_tracks(path: str | Path, *, frames: int | None = None, canvas: Canvas = None) -> Tracks:
-    """The tracks in a file, told by its content: our .json, coordinates JSON, ATI .pth, CoTracker .npz, .npy pairs.
+    """The tracks in a file, told by its content: our .json, coordinates JSON, ATI .pth, Tora .txt, CoTracker .npz, .npy
+    pairs.
 
     frames: resample to so many. canvas: (width, height) that the positions belong to where the file does not say (only
-    our .json and .npz do). TracksError names the file and what is wrong with it.
+    our .json, .npz and Tora's .txt do). TracksError names the file and what is wrong with it.
     """
     path = Path(path)
     data = read_bytes(path)
@@ -47,9 +49,11 @@ def tracks_from_bytes(data: bytes, name: str, *, canvas: Canvas = None) -> Track
 
 
 def write_tracks(path: str | Path, tracks: Tracks) -> Path:
-    """Write a track file in the format of its ending (.json, .pth, .npz, .npy), whole or not at all. Folders are made.
+    """Write a track file in the format of its ending (.json, .pth, .npz, .npy, .txt), whole or not at all. Folders are
+    made.
 
-    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .npy is the pair of
+    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .txt is Tora's, whole numbers
+    on 256 x 256, one file a track (x.txt, or x_1of3.txt and so on, of which the first is returned); .npy is the pair of
     Wan-Move, x_tracks.npy [1, frames, tracks, 2] and x_visibility.npy, of which the first is returned.
     """
     path = Path(path)
@@ -71,8 +75,10 @@ def recognise(data: bytes, path: Path) -> str:
         return "ati"
     if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
         return "json"
+    if is_tora(data):
+        return "tora"
     what = "empty" if not data.strip() else "not a format that is known"
-    raise TracksError(f"{path}: {what}. Track files are .json, ATI .pth, CoTracker .npz and .npy pairs.")
+    raise TracksError(f"{path}: {what}. Track files are .json, ATI .pth, Tora .txt, CoTracker .npz and .npy pairs.")
 
 
 def read_json(data: bytes, path: Path, canvas: Canvas) -> Tracks:
@@ -107,6 +113,11 @@ def read_npy(data: bytes, path: Path, canvas: Canvas) -> Tracks:
 
 def read_ati(data: bytes, path: Path, canvas: Canvas) -> Tracks:
     return array_to_tracks(decode_ati(data, str(path)), canvas)
+
+
+def read_txt(data: bytes, path: Path, canvas: Canvas) -> Tracks:
+    """Tora's canvas is always its own. Content without a file has no partners."""
+    return read_tora(parts_of(path) if path.is_file() else [path], {path: data})
 
 
 def visibility_path(path: Path) -> Path:
@@ -163,7 +174,7 @@ def from_document(document: Any, canvas: Canvas = None) -> Tracks:
 
 
 READERS: dict[str, Callable[[bytes, Path, Canvas], Tracks]] = {
-    "json": read_json, "ati": read_ati, "npz": read_npz, "npy": read_npy,
+    "json": read_json, "ati": read_ati, "tora": read_txt, "npz": read_npz, "npy": read_npy,
 }  # fmt: skip
 
 
@@ -179,4 +190,5 @@ WRITERS: dict[str, Callable[[Tracks, Path], dict[Path, bytes]]] = {
     ".pth": lambda tracks, path: {path: encode_ati(tracks)},
     ".npz": lambda tracks, path: {path: encode_npz(tracks)},
     ".npy": write_npy,
+    ".txt": encode_tora,
 }

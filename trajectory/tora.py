@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -50,11 +50,11 @@ def decode_tora(data: bytes, name: str) -> list[tuple[float, float]]:
     return points
 
 
-def read_tora(paths: Sequence[Path], first: bytes | None = None) -> Tracks:
-    """The objects of several files as tracks of one clip, each resampled to the longest. first: content of the first file,
-    if it was read already."""
-    contents = [first if first is not None and i == 0 else read_bytes(path) for i, path in enumerate(paths)]
-    lists = [[(*point, True) for point in decode_tora(data, str(path))] for data, path in zip(contents, paths)]
+def read_tora(paths: Sequence[Path], contents: Mapping[Path, bytes] = {}) -> Tracks:
+    """The objects of several files as tracks of one clip, each resampled to the longest. contents: of files that were read
+    already."""
+    read = {path: contents[path] if path in contents else read_bytes(path) for path in paths}
+    lists = [[(*point, True) for point in decode_tora(data, str(path))] for path, data in read.items()]
     return join(lists, canvas=(SIDE, SIDE))
 
 
