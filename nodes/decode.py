@@ -43,11 +43,11 @@ class TrajectoryDecode:
         if not isinstance(samples, Tensor) or samples.ndim != 5:
             raise InputError("latent: these are not the latents of a video ([1, channels, frames, h, w]).")
         height, width = samples.shape[-2] * vae.spatial, samples.shape[-1] * vae.spatial
-        host.check_cancelled()
         host.ready(vae, working_bytes=vae_bytes(min(width, tile or width), min(height, tile or height), vae))
         try:
             latents = vae.latent_format.from_plain(samples.float())
-            pixels = decode_somehow(vae, latents, tile or None)
+            with vae.watched(host.check_cancelled):
+                pixels = decode_somehow(vae, latents, tile or None)
         except ModelError as error:
             raise InputError(f"latent: {error}") from error
         except RuntimeError as error:

@@ -246,10 +246,11 @@ class TrajectoryEncode:
         if shape is not None or tracks is not None:
             host.ready(vae, working_bytes=vae_bytes(width, height, vae))
         try:
-            motion = model.encode_motion(
-                tracks, vae=vae, image=image, width=width, height=height, frames=frames, fit=fit, strength=strength,
-                start_percent=start_percent, end_percent=end_percent, method=method, **extras,
-            )  # fmt: skip
+            with vae.watched(host.check_cancelled):
+                motion = model.encode_motion(
+                    tracks, vae=vae, image=image, width=width, height=height, frames=frames, fit=fit,
+                    strength=strength, start_percent=start_percent, end_percent=end_percent, method=method, **extras,
+                )  # fmt: skip
         except ModelError as error:
             raise InputError(f"model, vae, tracks or start_image: {error}") from error
         shown = motion.shown

@@ -43,7 +43,7 @@ class TrajectorySampler:
                 ),
                 "scheduler": choice(
                     ["auto", *SCHEDULERS],
-                    "The solver. auto: as suits the model (unipc for ATI and Wan).",
+                    "The solver. auto: as suits the model (unipc for ATI and Wan, dpm_sde for Tora).",
                 ),
                 "seed": integer(
                     0, 0, 2**64 - 1,
@@ -84,13 +84,12 @@ class TrajectorySampler:
         scheduler = defaults["scheduler"] if scheduler == "auto" else scheduler
         latents = None if latent is None or denoise == 1 else normalised(latent, model)
         host.ready(model, working_bytes=working_bytes(model, motion))
-        with host.progress(steps, "sampling") as progress:
+        with host.progress(steps, "sampling") as progress, model.watched(host.check_cancelled):
 
             def report(step: int, steps: int, x0: Tensor) -> None:
                 host.check_cancelled()
                 progress.update(step, preview(model.latent_format, x0))
 
-            host.check_cancelled()
             try:
                 latents = sample(
                     model, text, motion, steps=steps, cfg=cfg, shift=shift, scheduler=scheduler, seed=seed,

@@ -3,6 +3,8 @@ Knows no family's inside."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +16,7 @@ from .errors import ModelError
 from .schedulers import FLOW
 from .tiling import decode_tiled
 from .types import LatentFormat, Motion, TextConditioning
+from .watch import watched
 
 
 @dataclass
@@ -38,6 +41,7 @@ class VideoModel:
     patch: ClassVar[int] = 2  # latent pixels a token
     extras: ClassVar[frozenset[str]] = frozenset()  # arguments of `encode_motion` that not all families have
     start_images: ClassVar[int] = 1  # how many pictures a video may begin with
+    blocks: ClassVar[str] = "transformer_blocks"  # what `module` calls the list of its blocks
 
     @property
     def latent_channels(self) -> int:
@@ -47,6 +51,10 @@ class VideoModel:
         self.module.to(device)
         self.device = torch.device(device)
         return self
+
+    def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
+        """look() before every transformer block; what it raises ends the prediction."""
+        return watched(getattr(self.module, self.blocks), look)
 
     def size_for(self, width: int, height: int) -> tuple[int, int] | None:
         """The size of a video that suits a picture, where the family has a rule of its own."""
@@ -136,6 +144,10 @@ class VideoVAE:
         self.module.to(device)
         self.device = torch.device(device)
         return self
+
+    def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
+        """look() before every chunk of frames that is encoded or decoded; what it raises ends the work."""
+        return watched((self.module.encoder, self.module.decoder), look)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:

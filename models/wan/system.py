@@ -45,6 +45,7 @@ class WanVideoModel(VideoModel):
 
     family: ClassVar[str] = "wan"
     extras: ClassVar[frozenset[str]] = frozenset({"image_tokens", "topk", "temperature"})
+    blocks: ClassVar[str] = "blocks"
     text_encoder: ClassVar[str] = "Wan and ATI need umT5-xxl, the embedded model its own embedded text encoder."
 
     @property
