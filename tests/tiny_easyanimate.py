@@ -13,7 +13,7 @@ from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransfo
 from comfyui_trajectory.models.easyanimate.vae import EasyAnimateVAE
 from safetensors.torch import save_file
 
-TEXT_DIM = 16
+TEXT_DIM = 24
 CHANNELS = {"t2v": 16, "inp": 33, "control": 48, "camera": 38}
 DEFAULTS = {
     "width": 48, "height": 32, "frames": 5, "steps": 3, "base_resolution": 64,

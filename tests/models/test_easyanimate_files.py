@@ -17,7 +17,7 @@ from comfyui_trajectory.models.easyanimate import load_text_encoder as load_qwen
 from comfyui_trajectory.models.easyanimate import load_vae as load_magvit
 from safetensors.torch import save_file
 
-from ..tiny_easyanimate import DEFAULTS, VAE, TRANSFORMER, random_weights, text_weights, tokenizer, transformer
+from ..tiny_easyanimate import DEFAULTS, TEXT_DIM, TRANSFORMER, VAE, random_weights, text_weights, tokenizer, transformer
 from .test_manifests import FOLDER
 
 LOADERS = {"diffusion model": load_transformer, "vae": load_magvit, "text encoder": load_qwen}
@@ -114,12 +114,12 @@ def test_files_of_other_versions_are_told_apart():
 
     keys = {key: tuple(value.shape) for key, value in transformer("t2v").state_dict().items()}
     older = {key.replace("text_proj.1", "text_proj"): shape for key, shape in keys.items() if "text_proj.0" not in key}
-    assert "EasyAnimate V5, which" in of("diffusion model", older | {"text_proj_t5.weight": (32, 16)})
+    assert "EasyAnimate V5, which" in of("diffusion model", older | {"text_proj_t5.weight": (32, 24)})
     assert "takes 20 channels; known are 16 (t2v), 33 (inp)" in of("diffusion model", keys | {"proj.weight": (32, 20, 2, 2)})
     words = {key: tuple(value.shape) for key, value in text_weights().items()}
     assert "this is Qwen2.5-VL" in of("text encoder", words | {"visual.blocks.0.mlp.gate_proj.weight": (4, 4)})
-    assert "is a EasyAnimate V5.1 text encoder" in of("vae", words | {"model.layers.0.self_attn.q_proj.weight": (256, 16),
-                                                                      "model.layers.0.self_attn.k_proj.weight": (128, 16)})  # fmt: skip
+    assert "is a EasyAnimate V5.1 text encoder" in of("vae", words | {"model.layers.0.self_attn.q_proj.weight": (256, 24),
+                                                                      "model.layers.0.self_attn.k_proj.weight": (128, 24)})  # fmt: skip
 
 
 def write_release(folder, diffusers: bool = False):
@@ -155,7 +155,7 @@ def test_the_folder_of_a_release_is_loaded_part_by_part(tmp_path, diffusers):
     words = load_text_encoder(folder, config={"num_attention_heads": 2})
     assert model.variant == "control" and model.config == replace(TRANSFORMER, in_channels=48)
     assert vae.module.config.norm_num_groups == 2
-    assert words.encode("a dog").shape == (256, 16)
+    assert words.encode("a dog").shape == (256, TEXT_DIM)
     assert info(folder / "transformer")["variant"] == "control"
     torch.manual_seed(0)
     expected = transformer("control").state_dict()
