@@ -108,7 +108,8 @@ class TrajectoryEncode:
     RETURN_NAMES = ("motion", "shown", "tracks")
     OUTPUT_TOOLTIPS = (
         "The motion, for Trajectory Sampler.",
-        "What the model is shown: a picture for each latent frame, light where the tracks carry the start image.",
+        "What the model is shown. ATI: a picture for each latent frame, light where the tracks carry the start image. "
+        "Tora: the flow video.",
         "The tracks in pixels and frames of the video, for Trajectory Preview and Trajectory Score on it.",
     )
     FUNCTION = "encode"
@@ -127,7 +128,10 @@ class TrajectoryEncode:
                     0, 0, 8192,
                     "Height of the video in pixels. 0: as suits the model and the start image.", step=SIDE_STEP,
                 ),
-                "frames": integer(0, 0, 1025, "Frames of the video, 4n + 1. 0: as many as the model was made for."),
+                "frames": integer(
+                    0, 0, 1025,
+                    "Frames of the video, 4n + 1 (Tora: 8n + 1). 0: as many as the model was made for.",
+                ),
                 "fit": choice(
                     ["crop", "stretch"],
                     "Where the start image has other proportions than the video. crop: its middle is used, "
@@ -146,9 +150,9 @@ class TrajectoryEncode:
                     "Up to which share of the sampling steps the tracks act. 1: to the last.",
                 ),
                 "method": choice(
-                    ["auto", "ati", "none"],
-                    "How tracks enter the model. auto: ati, if the file says or is named so. none: plain "
-                    "image-to-video, the tracks are not used.",
+                    ["auto", "ati", "none", "tora"],
+                    "How tracks enter the model. auto: as the model was trained (ati, if the file says or is named "
+                    "so). none: the plain model, the tracks are not used.",
                 ),
                 "expand_points": integer(
                     1, 1, MOST,
@@ -189,7 +193,8 @@ class TrajectoryEncode:
                 "control_video": socket(
                     "IMAGE",
                     "EasyAnimate Control: a video of edges, depth, poses or lines to follow, at least as long as the "
-                    "clip. With tracks too, both act.",
+                    "clip. With tracks too, both act. Tora: a flow video in place of tracks, such as Trajectory Flow From "
+                    "Video gives.",
                 ),
                 "camera_poses": socket(
                     "TRAJECTORY_CAMERA",
@@ -230,7 +235,7 @@ class TrajectoryEncode:
                 raise InputError(f"{INPUTS.get(name, name)}: {model.path.name} takes none. Disconnect it, or set it to 0.")
         shape = next((given for given in (image, *pictures.values()) if given is not None), None)
         width, height = video_size(model, shape, width, height)
-        frames = frames or clip_length(model.defaults["frames"], *(len(v) for n, v in pictures.items() if n != "end_image"))
+        frames = frames or clip_length(model, *(len(v) for n, v in pictures.items() if n != "end_image"))
         with naming("width, height, frames"):
             model.check_size(width, height, frames)
         on_video = None
@@ -285,9 +290,10 @@ def image_tokens(image: Tensor | None, image_encoder, output) -> Tensor | None:
 INPUTS = {"camera": "camera_poses", "noise_seed": "image_noise_seed"}  # where the model's argument is named otherwise
 
 
-def clip_length(usual: int, *available: int) -> int:
-    """The model's usual number of frames, or the most of 4n + 1 that a shorter video is enough for."""
-    return max(1, (min(usual, *available) - 1) // 4 * 4 + 1) if available else usual
+def clip_length(model, *available: int) -> int:
+    """The model's usual number of frames, or the most that it can make and a shorter video is enough for."""
+    usual, step = model.defaults["frames"], model.frame_step
+    return max(1, (min(usual, *available) - 1) // step * step + 1) if available else usual
 
 
 def video_size(model, image: Tensor | None, width: int, height: int) -> tuple[int, int]:

@@ -87,6 +87,9 @@ class Host:
             )
         return path
 
+    def own_tokenizer(self, folder: str) -> Path | None:
+        """A tokenizer.json that the host carries itself, for text encoders whose file has none."""
+
     def show_background(self, frames: Tensor) -> list[dict]:
         """Hands what an editor's node was given, [frames, height, width, 3] in 0..1, to the browser at once, so that it
         is seen even where the node then fails. -> pictures as ComfyUI's /view names them; none without a browser."""
@@ -231,6 +234,10 @@ class ComfyHost(Host):
     def _output_place(self, prefix: str) -> tuple[Path, str, int]:
         folder, name, counter, _, _ = self.folders.get_save_image_path(prefix, self.folders.get_output_directory())
         return Path(folder), name, counter
+
+    def own_tokenizer(self, folder: str) -> Path | None:
+        file = Path(self.utils.__file__).parent / "text_encoders" / folder / "tokenizer.json"
+        return file if file.is_file() else None
 
     def make_room(self, weights_bytes: int, kind: str) -> None:
         self.management.free_memory(weights_bytes * 1.1 + self.management.minimum_inference_memory(), self.device(kind))

@@ -8,9 +8,11 @@ from torch import Tensor
 from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
 from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
+from ..models.common.t5 import read_tokenizer
 from .host import EXAMPLE, EXAMPLES, example_files, host
 from .inputs import InputError, choice, naming
 
+NO_FILE = "none"
 DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
 
 
@@ -35,19 +37,18 @@ def validate_file(kind: str, name: str, node_input: str):
 KIND = {folder: kind for kind, (_, folder, _) in KINDS.items()}  # of what ComfyUI keeps in a folder
 
 
-def load(loader, kind: str, name: str, node_input: str, weight_dtype: str):
+def load(loader, kind: str, name: str, node_input: str, weight_dtype: str, **options):
     path = host.model_path(kind, name, node_input)
     with naming(node_input):
         host.make_room(open_checkpoint(path, KIND[kind]).nbytes, kind)
-        return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind)), kind)
+        return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind), **options), kind)
 
 
 class TrajectoryModelLoader:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "Loads a video model that follows tracks (ATI and Wan 2.1). Which system, variant and size it is, is read "
-        "from the "
-        "file itself."
+        "Loads a video model that follows tracks (ATI and Wan 2.1, Tora and CogVideoX, EasyAnimate V5.1). Which system, "
+        "variant and size it is, is read from the file itself."
     )
     RETURN_TYPES = ("TRAJECTORY_MODEL",)
     RETURN_NAMES = ("model",)
@@ -61,15 +62,28 @@ class TrajectoryModelLoader:
             "required": {
                 "model_name": file_input("diffusion_models", "video model"),
                 "weight_dtype": dtype_input(dtypes, "fp8 halves the memory of a bf16 file at a small loss."),
-            }
-        }
+            },
+            "optional": {
+                "motion_name": choice(
+                    [NO_FILE, *host.model_files("diffusion_models")],
+                    "Tora's trajectory parts, where they are not in the model's own file: fuser*.safetensors, with its "
+                    "traj_extractor*.safetensors beside it. The model is then CogVideoX-5B.",
+                ),
+            },
+        }  # fmt: skip
 
     @classmethod
-    def VALIDATE_INPUTS(cls, model_name: str):
-        return validate_file("diffusion_models", model_name, "model_name")
+    def VALIDATE_INPUTS(cls, model_name: str, motion_name: str = NO_FILE):
+        found = validate_file("diffusion_models", model_name, "model_name")
+        if found is True and motion_name != NO_FILE:
+            found = validate_file("diffusion_models", motion_name, "motion_name")
+        return found
 
-    def load(self, model_name: str, weight_dtype: str = "auto"):
-        return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype),)
+    def load(self, model_name: str, weight_dtype: str = "auto", motion_name: str = NO_FILE):
+        options = {}
+        if motion_name != NO_FILE:
+            options["motion"] = host.model_path("diffusion_models", motion_name, "motion_name")
+        return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype, **options),)
 
 
 class TrajectoryVAELoader:
@@ -102,9 +116,9 @@ class TrajectoryVAELoader:
 class TrajectoryTextEncoderLoader:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "Loads the text encoder that belongs to the video model (umT5-xxl for ATI and Wan 2.1). If you already use "
-        "ComfyUI's "
-        "own text encoder, connect its CONDITIONING to Trajectory Text From Conditioning instead."
+        "Loads the text encoder that belongs to the video model (umT5-xxl for ATI and Wan 2.1, T5 v1.1 xxl for Tora, "
+        "Qwen2-VL for EasyAnimate). If you already use ComfyUI's own text encoder, connect its CONDITIONING to "
+        "Trajectory Text From Conditioning instead."
     )
     RETURN_TYPES = ("TRAJECTORY_TEXT_ENCODER",)
     RETURN_NAMES = ("text_encoder",)
@@ -126,7 +140,11 @@ class TrajectoryTextEncoderLoader:
         return validate_file("text_encoders", text_encoder_name, "text_encoder_name")
 
     def load(self, text_encoder_name: str, weight_dtype: str = "auto"):
-        return (load(load_text_encoder, "text_encoders", text_encoder_name, "text_encoder_name", weight_dtype),)
+        encoder = load(load_text_encoder, "text_encoders", text_encoder_name, "text_encoder_name", weight_dtype)
+        folder = getattr(encoder, "comfy_tokenizer", None)
+        if folder and encoder.tokenizer is None and host.own_tokenizer(folder):
+            encoder.tokenizer = read_tokenizer(host.own_tokenizer(folder))
+        return (encoder,)
 
 
 class ClipVisionOutput:

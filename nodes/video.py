@@ -142,3 +142,26 @@ def check_mask(mask: Tensor, frame: int) -> Tensor:
         raise InputError(f"mask: a MASK is [frames, height, width] in 0..1; this is {found}.")
     mask = mask[None] if mask.ndim == 2 else mask
     return torch.as_tensor(mask[min(frame, len(mask) - 1)]).cpu() > 0.5
+
+
+class TrajectoryFlowFromVideo:
+    CATEGORY = "Trajectory/tracks"
+    DESCRIPTION = (
+        "The optical flow of a video, in the colours that Tora reads: connect it to control_video of Trajectory Encode, and "
+        "the new video moves as this one does, everywhere."
+    )
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("flow",)
+    OUTPUT_TOOLTIPS = ("A picture for each frame: the hue is the direction, white is rest. The first is white.",)
+    FUNCTION = "flow"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {"video": ("IMAGE", {"tooltip": "The frames of the video whose motion is taken."})}}
+
+    def flow(self, video: Tensor):
+        from ..trajectory.flow import flow_colours, flow_of_video
+
+        video = check_image(video, "video")
+        with naming("video"):
+            return (flow_colours(flow_of_video(video)).movedim(1, -1).float() / 255,)

@@ -26,7 +26,7 @@ class TextEncoder(t5.TextEncoder):
     """T5 v1.1: every prompt becomes `length` rows. Padding is attended to and its rows stay, as in training:
     alibaba/Tora diffusers-version/tora/t2v_pipeline.py:ToraPipeline._get_t5_prompt_embeds."""
 
-    name, tokenizer_advice = "T5 v1.1", ADVICE
+    name, tokenizer_advice, comfy_tokenizer = "T5 v1.1", ADVICE, "t5_tokenizer"
 
     def encode(self, prompt: str) -> Tensor:
         """[length, dim] for a prompt of any length."""

@@ -29,6 +29,7 @@ class TextEncoder:
 
     name: ClassVar[str]  # in a sentence
     tokenizer_advice: ClassVar[str]  # where its tokenizer comes from
+    comfy_tokenizer: ClassVar[str | None] = None  # the folder in which ComfyUI carries it, if it does
 
     def __init__(self, module: nn.Module, tokenizer, path=None, length: int = 512):
         self.module, self.tokenizer, self.path, self.length = module, tokenizer, path, length

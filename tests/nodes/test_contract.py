@@ -16,13 +16,14 @@ ROOT = Path(pack.__file__).parent
 
 # Workflows store widget values by position: names may be added at the end of a list, and nothing else may change.
 WIDGETS = {
-    "TrajectoryModelLoader": ["model_name", "weight_dtype"],
+    "TrajectoryModelLoader": ["model_name", "weight_dtype", "motion_name"],
     "TrajectoryVAELoader": ["vae_name", "weight_dtype"],
     "TrajectoryTextEncoderLoader": ["text_encoder_name", "weight_dtype"],
     "TrajectoryImageEncoderLoader": ["image_encoder_name", "weight_dtype"],
     "TrajectoryExampleImage": ["name"],
     "TrajectorySplineEditor": ["width", "height", "frames", "fps", "editor_state"],
     "TrajectoryFromVideo": ["columns", "rows", "points", "start_frame", "tolerance"],
+    "TrajectoryFlowFromVideo": [],
     "TrajectoryFromMask": ["points"],
     "TrajectoryFromCoordinates": ["coordinates", "canvas_width", "canvas_height"],
     "TrajectoryLoadTracks": ["file", "canvas_width", "canvas_height"],
