@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -46,17 +47,31 @@ def no_gradients():
         yield
 
 
+def no_browser() -> str | None:
+    """Why there is no browser for tests; None where there is one."""
+    if not importlib.util.find_spec("playwright"):
+        return "tests in a browser: not run; pip install playwright (Debian's chromium is found by itself)"
+    return None if find_chromium() else "tests in a browser: not run; install chromium"
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    reason = no_browser()
+    if reason and any(reason in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(reason)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium under Playwright's hand; one for all tests, since Playwright runs once a process."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("tests in a browser: pip install playwright (Debian's chromium is found by itself)")
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if not found:
-        pytest.skip("tests in a browser: install chromium")
+    if reason := no_browser():
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, headless=True, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), headless=True, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()

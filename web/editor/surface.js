@@ -26,6 +26,7 @@ export class Surface {
     // A text area, because everything around (browser, graph, screen keyboards) leaves the keys of one alone.
     this.keyboard = h("textarea.tse-keyboard", { readOnly: true, ariaLabel: "Spline editor: ? lists the keys", inputMode: "none", spellcheck: false });
     this.note = h("div.tse-note", { role: "status" });
+    this.note.addEventListener("pointerdown", (event) => event.stopPropagation()); // else the stage takes its clicks
     this.stage.element.append(this.note);
     this.root = h("div.tse", { tabIndex: -1, title: "" }, this.keyboard);
     this.root.dataset.captureWheel = "true"; // of the newer frontend: the wheel is ours while we hold the keyboard
