@@ -82,6 +82,11 @@ class TrajectorySampler:
         defaults = model.defaults
         steps, cfg, shift = steps or defaults["steps"], cfg or defaults["cfg"], shift or defaults["shift"]
         scheduler = defaults["scheduler"] if scheduler == "auto" else scheduler
+        if denoise < 1 and latent is None and motion.latents is None:
+            raise InputError(
+                "denoise, latent: a denoise below 1 refines a video that is there already. Connect its latents to "
+                "latent, or set denoise to 1."
+            )
         latents = None if latent is None or denoise == 1 else normalised(latent, model)
         host.ready(model, working_bytes=working_bytes(model, motion))
         with host.progress(steps, "sampling") as progress, model.watched(host.check_cancelled):

@@ -37,8 +37,10 @@ def parse_batches(text: str | Sequence[str]) -> list[list[list[Point]]]:
     value = load_json(text) if isinstance(text, str) else [load_json(part) for part in text]
     if not isinstance(value, list):
         raise TracksError(f"Coordinates are a list of points such as {EXAMPLE}, not {kind(value)}.")
+    if not value:
+        raise TracksError(f"The coordinates hold no tracks; expected JSON such as {EXAMPLE}.")
     reader = Reader()
-    nested = bool(value) and all(is_group(entry) and entry and all(map(is_group, entry)) for entry in value)
+    nested = all(is_group(entry) and entry and all(map(is_group, entry)) for entry in value)
     return [reader.tracks(entry) for entry in value] if nested else [reader.tracks(value)]
 
 

@@ -121,6 +121,7 @@ def test_latents_of_a_picture_or_of_another_system(tiny):
     fails("TrajectoryDecode", tiny.vae, {"samples": torch.zeros(1, 4, 2, 8, 8)}, match="^latent: ")
     motion, *_ = nodes["TrajectoryEncode"]().encode(tiny.model, tiny.vae, tracks=tiny.tracks, start_image=tiny.image)
     (text,) = nodes["TrajectoryTextEncode"]().encode(tiny.text_encoder, "a dog")
+    fails("TrajectorySampler", tiny.model, text, motion, denoise=0.5, match="^denoise, latent: .*Connect")
     for shape in ((1, 4, 8, 8), (1, 16, 9, 4, 4)):
         fails(
             "TrajectorySampler", tiny.model, text, motion, denoise=0.5, latent={"samples": torch.zeros(shape)},

@@ -71,7 +71,7 @@ def test_one_track_is_written_flat_as_single_track_nodes_expect():
 @pytest.mark.parametrize("text, message", [
     ("", "empty"),
     ("   ", "empty"),
-    ("[]", "no points"),
+    ("[]", "hold no tracks; expected"),
     ("[[]]", "no points"),
     ("[[{'x': 1, 'y': 2}], []]", "Track 1.*no points"),
     ("hello", "not valid JSON"),
