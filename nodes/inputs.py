@@ -38,6 +38,8 @@ def text(default: str, tooltip: str, **options) -> tuple:
 class InputError(ValueError):
     """A node input cannot be used; the message begins with the input's name."""
 
+    __module__ = "Trajectory"  # ComfyUI's error dialog shows it; the real one would be a long path there
+
 
 @contextmanager
 def naming(node_input: str) -> Iterator[None]:

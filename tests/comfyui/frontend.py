@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 
 READY = "() => window.app?.graph && window.app.extensionManager && document.querySelector('canvas')"
@@ -51,7 +52,8 @@ class Frontend:
 
     def _console(self, message):
         where = message.location.get("url", "")
-        if message.type == "error" and (self.blame in message.text or self.blame in where):
+        ours = self.blame in message.text or (self.blame in where and where.startswith(self.host.url))
+        if message.type == "error" and ours:
             self.faults.append(f"console: {message.text} ({where})")
 
     def drop(self, file: Path):
@@ -79,6 +81,21 @@ class Frontend:
             return {type: node.type, title: node.title, known, left, top, right: left + width, bottom: top + height}
         })""")
 
+    def groups(self) -> list[dict]:
+        return self.page.evaluate("""() => window.app.graph._groups.map(({title, _bounding: [left, top, width, height]}) =>
+            ({title, left, top, right: left + width, bottom: top + height}))""")
+
+    def cut_off(self) -> list[str]:
+        """The notes whose text is longer than the note; each is looked at, since those out of sight are not drawn."""
+        found = []
+        for node in self.nodes():
+            if node["type"] == "MarkdownNote":
+                self.zoom(1.0, node["left"], node["top"])
+                found += self.page.evaluate("""() => [...document.querySelectorAll('[class*=markdown], [class*=markdown] *')]
+                    .filter(part => part.innerText && part.clientHeight && part.scrollHeight > part.clientHeight + 2)
+                    .map(part => part.innerText)""")  # fmt: skip
+        return found
+
     def set_widget(self, node_type: str, widget: str, value):
         self.page.evaluate("""([type, name, value]) => {
             const node = window.app.graph._nodes.find(node => node.type === type)
@@ -94,10 +111,55 @@ class Frontend:
             button.click()
         return answer.value.json()["prompt_id"]
 
+    def press_cancel(self):
+        """Presses the button that stops what is running."""
+        self.page.get_by_role("button", name=re.compile("cancel current run|interrupt", re.I)).first.click()
+
+    def follow(self, node_type: str):
+        """From now on keeps the progress of the node of that type: see `steps`."""
+        self.page.evaluate("""type => {
+            const id = String(window.app.graph._nodes.find(node => node.type === type).id)
+            window.steps = []
+            window.app.api.addEventListener('progress_state', ({detail}) => {
+                const state = detail.nodes[id]
+                if (state) window.steps.push([state.value, state.max])
+            })
+        }""", node_type)  # fmt: skip
+
+    def steps(self) -> list[list[int]]:
+        """[done, of] for each report of the followed node's progress."""
+        return self.page.evaluate("() => window.steps")
+
+    def previewed(self, node_type: str) -> bool:
+        """Whether the node of that type shows a picture while it runs."""
+        return self.page.evaluate("""type => {
+            const node = window.app.graph._nodes.find(node => node.type === type)
+            return !!(window.app.nodePreviewImages?.[node.id]?.length || node.imgs?.length)
+        }""", node_type)  # fmt: skip
+
+    def explain(self, sentence: str):
+        """Waits for the host's account of a fault, behind a button in newer frontends, to show the sentence."""
+        details = self.page.get_by_text("View details")
+        shown = self.page.get_by_text(sentence)
+        details.or_(shown).first.wait_for(timeout=20_000)
+        if details.count():
+            details.first.click()
+        shown.locator("visible=true").first.wait_for(timeout=10_000)
+
     def fit(self):
         """Zooms so that the whole graph can be seen."""
         self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.page.wait_for_timeout(1500)
+
+    def zoom(self, scale: float, left: float, top: float):
+        """Looks closely, with that place of the graph at the top left."""
+        self.page.evaluate("""([scale, left, top]) => {
+            const {ds} = window.app.canvas
+            ds.scale = scale
+            ds.offset = [100 / scale - left, 100 / scale - top]
+            window.app.canvas.setDirty(true, true)
+        }""", [scale, left, top])  # fmt: skip
+        self.page.wait_for_timeout(700)
 
     def look(self, file: Path) -> Path:
         self.page.screenshot(path=str(file))

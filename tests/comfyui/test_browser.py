@@ -48,22 +48,30 @@ def test_a_graph_in_api_format_is_dropped_and_run(host, page, shots, tmp_path):
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
-def test_a_workflow_opens_with_every_node_known_and_none_upon_another(page, shots, file):
+def test_a_workflow_opens_with_every_node_known_and_nothing_upon_another(page, shots, file):
     page.drop(file)
     page.fit()
     shots(file.stem)
     nodes = page.nodes()
     assert [node["type"] for node in nodes if not node["known"]] == []
     assert overlaps(nodes) == []
+    assert [(node["title"], group["title"]) for node in nodes for group in page.groups()
+            if meets(node, group) and not inside(node, group)] == []  # fmt: skip
+    assert page.cut_off() == []
     assert page.faults == []
 
 
+def meets(a: dict, b: dict) -> bool:
+    return a["left"] < b["right"] and b["left"] < a["right"] and a["top"] < b["bottom"] and b["top"] < a["bottom"]
+
+
+def inside(a: dict, b: dict) -> bool:
+    return (a["left"] >= b["left"] and a["right"] <= b["right"]
+            and a["top"] >= b["top"] and a["bottom"] <= b["bottom"])  # fmt: skip
+
+
 def overlaps(nodes) -> list[tuple[str, str]]:
-    return [
-        (a["title"], b["title"])
-        for i, a in enumerate(nodes) for b in nodes[:i]
-        if a["left"] < b["right"] and b["left"] < a["right"] and a["top"] < b["bottom"] and b["top"] < a["bottom"]
-    ]  # fmt: skip
+    return [(a["title"], b["title"]) for i, a in enumerate(nodes) for b in nodes[:i] if meets(a, b)]
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
@@ -81,13 +89,36 @@ def test_the_browser_queues_what_the_command_line_runs(page, file):
 
 def test_the_embedded_workflow_becomes_a_saved_video_by_the_run_button(host, page, shots):
     page.drop(EMBEDDED)
+    page.follow("TrajectorySampler")
     prompt_id = page.press_run()
-    entry = host.wait(prompt_id)
+    page.page.wait_for_function("() => window.steps.some(([done]) => done >= 2)", timeout=300_000)
+    assert page.previewed("TrajectorySampler")
     page.fit()
+    shots("running")
+    entry = host.wait(prompt_id)
     shots("finished")
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    done = [done for done, _ in page.steps()]
+    assert done == sorted(done) and len(set(done)) >= 3, done
     videos = [file for file in host.saved(entry) if file.suffix == ".mp4"]
     assert len(videos) == 1 and videos[0].stat().st_size > 1000
+    assert page.faults == []
+
+
+def test_cancel_stops_the_embedded_workflow_and_it_runs_again(host, page, shots):
+    page.drop(EMBEDDED)
+    page.set_widget("TrajectorySampler", "steps", 200)
+    page.follow("TrajectorySampler")
+    prompt_id = page.press_run()
+    page.page.wait_for_function("() => window.steps.some(([done]) => done >= 1)", timeout=300_000)
+    page.press_cancel()
+    entry = host.wait(prompt_id, seconds=60)
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+    assert max(done for done, _ in page.steps()) < 100
+    page.fit()
+    shots("cancelled")
+    page.set_widget("TrajectorySampler", "steps", 2)
+    assert host.wait(page.press_run())["status"]["status_str"] == "success"
     assert page.faults == []
 
 
@@ -95,6 +126,6 @@ def test_a_fault_is_shown_with_its_sentence(host, page, shots):
     page.drop(EMBEDDED)
     page.set_widget("TrajectoryFromCoordinates", "coordinates", '[{"x": NaN, "y": 3}]')
     host.wait(page.press_run())
-    page.page.get_by_text("a number of pixels is needed").first.wait_for(timeout=10_000)
+    page.explain("coordinates: Track 0, point 0 (counted from 0): x is nan; a number of pixels is needed.")
     shots("fault")
     assert page.faults == []
