@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv/bin/python
+# ComfyUI's frontends that the editor is tested in: a current one, and one of a year before.
+FRONTENDS := 1.58.1 1.30.6
 
 .PHONY: demo test clean
 
@@ -19,8 +21,10 @@ test: .venv/test.stamp
 	$(VENV) -m pip install --quiet --editable ".[headless]"
 	touch $@
 
-.venv/test.stamp: .venv/demo.stamp
+.venv/test.stamp: .venv/demo.stamp Makefile
 	$(VENV) -m pip install --quiet --editable ".[headless,test]"
+	for version in $(FRONTENDS); do $(VENV) -m pip install --quiet --no-deps --upgrade \
+		--target .venv/frontends/$$version comfyui-frontend-package==$$version || exit 1; done
 	touch $@
 
 clean:
