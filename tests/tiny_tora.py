@@ -21,27 +21,26 @@ TRANSFORMER = CogVideoXConfig(
     sample_height=4, sample_frames=9, max_text_seq_length=TEXT_LENGTH, traj_extractor_channels=8,
 )  # fmt: skip
 VAE = CogVideoXVAEConfig(block_out_channels=(4, 4, 8, 8), layers_per_block=1, norm_num_groups=2)
-FILES = {
-    "diffusion_models": "tiny_tora_transformer.safetensors", "vae": "tiny_tora_vae.safetensors",
-    "text_encoders": "tiny_tora_text_encoder.safetensors",
-}  # fmt: skip
+T2V, I2V, PLAIN = "tiny_tora_t2v.safetensors", "tiny_tora_i2v.safetensors", "tiny_cogvideox.safetensors"
+VAE_FILE, TEXT_FILE = "tiny_cogvideox_vae.safetensors", "tiny_t5.safetensors"
 
 
-def write_tiny_tora(folder: Path, variant: str = "t2v") -> Path:
-    """Writes <folder>/<ComfyUI's folder of the kind>/<file> for each of FILES."""
+def write_tiny_tora(folder: Path) -> Path:
+    """Writes both variants of Tora, plain CogVideoX, the VAE and the text encoder into ComfyUI's folders below `folder`."""
     torch.manual_seed(0)
-    i2v = {"in_channels": 32, "use_learned_positional_embeddings": True} if variant == "i2v" else {}
-    config = replace(TRANSFORMER, **i2v)
-    write(folder, "diffusion_models", lively(CogVideoXTransformer(config)), {**asdict(config), "defaults": DEFAULTS})
-    write(folder, "vae", CogVideoXVAE(VAE).state_dict(), asdict(VAE))
-    write(folder, "text_encoders", t5_weights(), {"text_len": TEXT_LENGTH})
+    i2v = replace(TRANSFORMER, in_channels=32, use_learned_positional_embeddings=True)
+    for name, config in ((T2V, TRANSFORMER), (I2V, i2v), (PLAIN, replace(TRANSFORMER, traj_extractor_channels=0))):
+        stated = {**asdict(config), "defaults": DEFAULTS}
+        write(folder / "diffusion_models" / name, lively(CogVideoXTransformer(config)), stated)
+    write(folder / "vae" / VAE_FILE, CogVideoXVAE(VAE).state_dict(), asdict(VAE))
+    write(folder / "text_encoders" / TEXT_FILE, t5_weights(), {"text_len": TEXT_LENGTH})
     return folder
 
 
-def write(folder: Path, kind: str, weights: dict, config: dict) -> None:
-    (folder / kind).mkdir(parents=True, exist_ok=True)
+def write(file: Path, weights: dict, config: dict) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in weights.items()}
-    save_file(weights, folder / kind / FILES[kind], metadata={"config": json.dumps(config)})
+    save_file(weights, file, metadata={"config": json.dumps(config)})
 
 
 def lively(module: torch.nn.Module) -> dict[str, torch.Tensor]:

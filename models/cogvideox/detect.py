@@ -15,6 +15,9 @@ FAMILY = "cogvideox"
 USUAL_TOKENS = 13 * 30 * 45 + 226
 USUAL_PIXELS = 9 * 480 * 720
 DIM_OF_2B = 1920
+# What the tensors alone decide: a SAT file has the table of learned positions, but its code never adds it, and Tora's parts
+# may have been joined to a base whose header knows nothing of them.
+BY_KEYS = ("use_learned_positional_embeddings", "traj_extractor_channels")
 TORA_KEYS = ("fuser.0.flow_gamma_spatial.weight", "traj_extractor.conv_in.weight")
 
 
@@ -79,9 +82,7 @@ def transformer_config(shapes: Shapes, stated: Mapping) -> CogVideoXConfig:
         "traj_extractor_channels": shapes.get("traj_extractor.conv_in.weight", (0,))[0],
     }
     usual = {"sample_width": 300, "sample_height": 300, "sample_frames": 81} if newer else {}
-    stated = {key: value for key, value in stated.items() if value is not None}
-    # A SAT file has the table of learned positions, but its code never adds it: the file's layout decides.
-    stated.pop("use_learned_positional_embeddings", None)
+    stated = {key: value for key, value in stated.items() if value is not None and key not in BY_KEYS}
     return with_stated(CogVideoXConfig, measured, usual, stated)
 
 
