@@ -2,7 +2,7 @@
 
 import re
 
-from . import camera, decode, editor, encode, evaluate, load, sample, tracks, video
+from . import aliases, camera, decode, editor, encode, evaluate, load, sample, tracks, video
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     name: cls
@@ -18,3 +18,6 @@ def display_name(node_id: str) -> str:
 
 
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {name: display_name(name) for name in NODE_CLASS_MAPPINGS}
+
+for name, words in aliases.ALIASES.items():
+    NODE_CLASS_MAPPINGS[name].SEARCH_ALIASES = words

@@ -33,12 +33,15 @@ class Refused(Exception):
 
 
 def install_pack(custom_nodes: Path) -> Path:
-    """Copies the files that git tracks, so that what a clone would lack is lacking here too."""
+    """Copies what the registry's archive holds: the files that git tracks, so that what a clone would lack is lacking here
+    too, without those of .comfyignore."""
     target = custom_nodes / PACK
+    lines = (ROOT / ".comfyignore").read_text("utf-8").splitlines()
+    ignored = tuple(line for line in lines if line and not line.startswith("#"))
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         source = ROOT / name
-        if source.is_file() and not name.startswith(("tests/", "benchmarks/")):
+        if source.is_file() and not name.startswith(ignored):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
     return target

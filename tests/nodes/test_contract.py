@@ -81,6 +81,13 @@ def test_every_node_and_input_explains_itself(name):
 
 
 @pytest.mark.parametrize("name", NODES)
+def test_every_node_is_found_under_other_words_too(name):
+    words = NODES[name].SEARCH_ALIASES
+    assert len(words) == len(set(words)) >= 2 and all(word == word.lower().strip() for word in words)
+    assert not set(words) & {name.lower(), pack.NODE_DISPLAY_NAME_MAPPINGS[name].lower()}
+
+
+@pytest.mark.parametrize("name", NODES)
 def test_every_help_page_names_every_input_and_output(name):
     page = (ROOT / "web" / "docs" / f"{name}.md").read_text("utf-8")
     assert page.startswith(f"# {pack.NODE_DISPLAY_NAME_MAPPINGS[name]}\n")
