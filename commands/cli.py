@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..models import DTYPES, SCHEDULERS
 from ..nodes.host import EXAMPLES, host
+from ..nodes.video import TrajectoryFlowFromVideo
 from ..trajectory import Tracks, parse_coordinates, read_tracks
 from ..trajectory.spread import MOST
 from .files import read_image, read_video
@@ -24,7 +25,7 @@ EXAMPLE_IMAGE, EXAMPLE_TRACKS = EXAMPLES / "flower.jpg", EXAMPLES / "flower.json
 EXAMPLE_PROMPT = "an orange dahlia sways in front of dark green leaves"
 
 ABOUT = """\
-Draw how things should move, and a video model follows: ATI (Wan 2.1) without ComfyUI.
+Draw how things should move, and a video model follows: ATI (Wan 2.1), Tora (CogVideoX) and EasyAnimate, without ComfyUI.
 
   python -m comfyui_trajectory generate
       makes a short video from the photograph, the tracks and the small model that come along
@@ -51,6 +52,11 @@ examples:
     python -m comfyui_trajectory generate --image fish.jpg --tracks fish.pth --prompt 'a koi pond' \\
         --model Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors --vae wan_2.1_vae.safetensors \\
         --text-encoder umt5_xxl_fp8_e4m3fn_scaled.safetensors --image-encoder clip_vision_h.safetensors
+
+  Tora, text-to-video, with two of its trajectory files:
+    python -m comfyui_trajectory generate --image none --tracks circle.txt wave.txt --prompt 'two kites over a beach' \\
+        --model CogVideoX_5b.safetensors --motion fuser.safetensors --vae cogvideox_vae_bf16.safetensors \\
+        --text-encoder t5xxl_fp16.safetensors
 
   more points around each drawn one, which are followed more closely:
     python -m comfyui_trajectory generate --image cat.jpg --tracks cat.json --expand-points 5"""
@@ -118,10 +124,13 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     one = command("generate", generate, "make a video from a picture and tracks", GENERATE, GENERATE_EXAMPLES)
-    one.add_argument("--image", type=Path, metavar="FILE", help="the start picture")
-    one.add_argument("--tracks", metavar="FILE|JSON", help="a track file (.json .pth .npz .npy), or coordinates as "
-                                                           "JSON text, in pixels of "
-                     "the picture; 'none' for a video without tracks")  # fmt: skip
+    one.add_argument("--image", type=Path, metavar="FILE", help="the start picture; 'none' for text-to-video models")
+    one.add_argument("--tracks", nargs="+", metavar="FILE|JSON", help="track files (.json .pth .npz .npy, Tora's .txt), or "
+                     "coordinates as JSON text, in pixels of the picture; 'none' for a video without tracks")  # fmt: skip
+    one.add_argument("--control-video", type=Path, metavar="FILE", help="a control video of EasyAnimate, or for Tora a flow "
+                     "video in place of tracks")  # fmt: skip
+    one.add_argument("--reference-video", type=Path, metavar="FILE", help="Tora: a video whose motion is taken, in place of "
+                     "tracks")  # fmt: skip
     one.add_argument("--prompt", default=None, metavar="TEXT", help="what the video shows and how things move")
     one.add_argument(
         "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)"
@@ -238,6 +247,7 @@ examples:
 def add_models(target: argparse.ArgumentParser) -> None:
     group = target.add_argument_group("model files (default: the embedded model)")
     group.add_argument("--model", metavar="FILE", help="the video model")
+    group.add_argument("--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors")
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
@@ -260,7 +270,7 @@ def add_sampling(target: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="in pixels (default: the model's area, the picture's shape)",
     )
-    group.add_argument("--frames", type=int, default=0, metavar="N", help="4n + 1")
+    group.add_argument("--frames", type=int, default=0, metavar="N", help="4n + 1; Tora: 8n + 1")
     group.add_argument(
         "--fit", choices=("crop", "stretch"), default="crop", help="how a picture of another shape is fitted"
     )
@@ -281,7 +291,7 @@ def add_sampling(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--end-percent", type=float, default=1.0, metavar="X", help="up to which share of the steps, 0 to 1"
     )
-    group.add_argument("--method", choices=("auto", "ati", "none"), default="auto", help="how tracks enter the model")
+    group.add_argument("--method", choices=("auto", "ati", "tora", "none"), default="auto", help="how tracks enter the model")
     group.add_argument(
         "--expand-points",
         type=int,
@@ -307,12 +317,12 @@ def size(text: str) -> tuple[int, int]:
 
 def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
-    if not any(given.values()) and not options.image_encoder:
+    if not any(given.values()) and not options.image_encoder and not options.motion:
         return ModelFiles(**{**vars(ModelFiles.embedded()), "dtype": options.dtype})
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
     if missing:
         parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
-    return ModelFiles(**given, image_encoder=options.image_encoder, dtype=options.dtype)
+    return ModelFiles(**given, image_encoder=options.image_encoder, motion=options.motion, dtype=options.dtype)
 
 
 def pipeline(options: argparse.Namespace) -> Pipeline:
@@ -343,19 +353,39 @@ def tracks_of(text: str, canvas: tuple[int, int] | None) -> Tracks:
     return read_tracks(Path(text), canvas=canvas)
 
 
+def all_tracks(options: argparse.Namespace, canvas: tuple[int, int] | None) -> Tracks | None:
+    """What --tracks names, joined for one clip."""
+    if options.tracks in (None, ["none"]):
+        return None
+    first, *others = [tracks_of(text, canvas) for text in options.tracks]
+    return first.merge(*others) if others else first
+
+
+def control_video(options: argparse.Namespace) -> dict:
+    """The inputs of Trajectory Encode that a video of the command line stands for."""
+    if options.control_video and options.reference_video:
+        parser().error("--control-video and --reference-video are two ways to give the same thing: use one")
+    if options.control_video:
+        return {"control_video": read_video(options.control_video)[0]}
+    if options.reference_video:
+        return {"control_video": TrajectoryFlowFromVideo().flow(read_video(options.reference_video)[0])[0]}
+    return {}
+
+
 def generate(options: argparse.Namespace) -> None:
     if options.image is None and options.tracks is None:
-        options.image, options.tracks = EXAMPLE_IMAGE, str(EXAMPLE_TRACKS)
+        options.image, options.tracks = EXAMPLE_IMAGE, [str(EXAMPLE_TRACKS)]
         options.prompt = EXAMPLE_PROMPT if options.prompt is None else options.prompt
-    elif options.image is None or options.tracks is None:
+    elif options.image is None or (options.tracks is None and not (options.control_video or options.reference_video)):
         missing = "--image" if options.image is None else "--tracks (or --tracks none)"
         parser().error(f"{missing} is missing")
     files = model_files(options)  # wrong usage is told before anything is read
     del files
     show_bars(options.quiet)
-    image = read_image(options.image)
-    tracks = None if options.tracks == "none" else tracks_of(options.tracks, (image.shape[2], image.shape[1]))
+    image = None if str(options.image) == "none" else read_image(options.image)
+    tracks = all_tracks(options, None if image is None else (image.shape[2], image.shape[1]))
     made = pipeline(options)
+    made.encode |= control_video(options)
     frames, on_video = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
     drawn = None if on_video is None else overlay(frames, on_video)
     tell(save(options.output, frames, drawn, made.fps))

@@ -13,6 +13,7 @@ from ..nodes.decode import TrajectoryDecode
 from ..nodes.encode import TrajectoryEncode, TrajectoryTextEncode
 from ..nodes.host import host
 from ..nodes.load import (
+    NO_FILE,
     TrajectoryImageEncoderLoader,
     TrajectoryModelLoader,
     TrajectoryTextEncoderLoader,
@@ -28,13 +29,15 @@ OVERLAY_SIDE = 384  # pixels: small videos are enlarged before tracks are drawn,
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Which files to use; `image_encoder` may be None where the model runs without one."""
+    """Which files to use; `image_encoder` may be None where the model runs without one, `motion` where the model's own file
+    has the parts that follow tracks."""
 
     model: str
     vae: str
     text_encoder: str
     image_encoder: str | None
     dtype: str = "auto"
+    motion: str | None = None
 
     @classmethod
     def embedded(cls) -> ModelFiles:
@@ -46,7 +49,7 @@ class Pipeline:
 
     def __init__(self, files: ModelFiles, encode: dict, sampling: dict, tile: int = 0):
         """encode, sampling: inputs of TrajectoryEncode and TrajectorySampler beside the connected ones."""
-        (self.model,) = TrajectoryModelLoader().load(files.model, files.dtype)
+        (self.model,) = TrajectoryModelLoader().load(files.model, files.dtype, files.motion or NO_FILE)
         (self.vae,) = TrajectoryVAELoader().load(files.vae)
         (self.text_encoder,) = TrajectoryTextEncoderLoader().load(files.text_encoder)
         self.image_encoder = None
@@ -59,10 +62,10 @@ class Pipeline:
         return self.model.defaults["fps"]
 
     def video(
-        self, image: Tensor, tracks: Tracks | None, prompt: str, negative: str, seed: int
+        self, image: Tensor | None, tracks: Tracks | None, prompt: str, negative: str, seed: int
     ) -> tuple[Tensor, Tracks | None]:
-        """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] and tracks drawn on it
-        become, and these tracks in pixels of the video."""
+        """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] (or none) and tracks drawn on
+        it become, and these tracks in pixels of the video."""
         (text,) = TrajectoryTextEncode().encode(self.text_encoder, prompt, negative)
         motion, _, on_video = TrajectoryEncode().encode(
             self.model, self.vae, tracks=None if tracks is None else tracks.to_comfy(), start_image=image,

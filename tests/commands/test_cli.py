@@ -140,3 +140,26 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError):
         write_video(tmp_path / "bad.mp4", torch.zeros(2, 16, 16, 3), float("nan"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def tora_files(tmp_path_factory):
+    from ..tiny_tora import T2V, TEXT_FILE, VAE_FILE, write_tiny_tora
+
+    folder = write_tiny_tora(tmp_path_factory.mktemp("tora"))
+    names = {"model": f"diffusion_models/{T2V}", "vae": f"vae/{VAE_FILE}", "text-encoder": f"text_encoders/{TEXT_FILE}"}
+    return [part for name, file in names.items() for part in (f"--{name}", folder / file)]
+
+
+def test_generate_runs_tora_without_a_picture_with_its_own_track_files(run, tora_files, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.txt").write_text("100, 100\n200, 150\n")
+    files = ("--tracks", "one.txt", "two.txt")
+    code, _, err = run("generate", "-q", "--image", "none", *files, "--prompt", "a dog", "--frames", 17, *tora_files)
+    assert code == 0, err
+    assert read_video(tmp_path / "output" / "video.mp4")[0].shape == (17, 32, 32, 3)
+    code, _, err = run(
+        "generate", "-q", "--image", "none", "--reference-video", tmp_path / "output" / "video.mp4", *tora_files, "--output", "second"
+    )
+    assert code == 0, err
+    assert read_video(tmp_path / "second" / "video.mp4")[0].shape == (9, 32, 32, 3)
