@@ -39,7 +39,8 @@ class TrajectoryTextEncode:
                 ),
                 "negative": text(
                     "",
-                    "What to avoid. Used where the sampler's cfg is not 1; may stay empty.",
+                    "What to avoid. Used where the sampler's cfg is not 1; may stay empty. The help page has what the "
+                    "models' own scripts use.",
                     multiline=True, dynamicPrompts=True,
                 ),
             },
