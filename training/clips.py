@@ -15,6 +15,7 @@ FRAMES = 17
 SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
 TOP_SPEED = 4.0  # pixels a frame: four frames share one latent, and faster things are smeared by the VAE
 SOME, MANY = (0.08, 0.57, 0.25, 0.1), (0.05, 0.3, 0.35, 0.3)  # probabilities of 0, 1, 2, 3 things
+HOLD = 5.0  # salience from which a part of a scene can be moved visibly
 SPREAD = (9, 8.0)  # points for each drawn one and how far from it, in % of the short side: as the encode node spreads them
 
 
@@ -166,25 +167,33 @@ def make_thing(photos, names, rng, width, height, background, view, others=(), o
     radius = min(width, height) * rng.uniform(0.13, 0.24)
     side = int(radius * 2.6) | 1
     half = side // 2
-    own = rng.random() < own_share
     padded = cv2.copyMakeBorder(background, half, half, half, half, cv2.BORDER_REFLECT_101)
-    tries = []
-    for _ in range(8):  # people take hold of things, not of empty sky: of a few, the one that has most to hold on to
-        start = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height]).round()
-        if any(np.linalg.norm(start - thing.start) < radius + thing.radius for thing in others):
-            continue
-        here = np.linalg.solve(view, (*start, 1))[:2].round().astype(int)
-        around = padded[here[1] : here[1] + side, here[0] : here[0] + side]
-        if own:
-            texture = around.copy()
-        elif rng.random() < 0.2:
-            texture = painted(rng, side)
-        else:
-            texture = jitter(crop(photos[names[rng.integers(len(names))]], rng, side, side), rng)
-        tries.append((salience(texture, around, radius), start, here, texture))
-    if not tries:
+
+    def find(own: bool) -> tuple:
+        """(salience, start, place in the background, texture): of a few, the thing that has most to hold on to."""
+        best = (-1.0, None, None, None)
+        for _ in range(8):
+            start = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.15, 0.85) * height]).round()
+            if any(np.linalg.norm(start - thing.start) < radius + thing.radius for thing in others):
+                continue
+            here = np.linalg.solve(view, (*start, 1))[:2].round().astype(int)
+            around = padded[here[1] : here[1] + side, here[0] : here[0] + side]
+            if own:
+                texture = around.copy()
+            elif rng.random() < 0.2:
+                texture = painted(rng, side)
+            else:
+                texture = jitter(crop(photos[names[rng.integers(len(names))]], rng, side, side), rng)
+            best = max(best, (salience(texture, around, radius), start, here, texture), key=lambda found: found[0])
+        return best
+
+    own = rng.random() < own_share
+    found, start, here, texture = find(own)
+    if own and found < HOLD:  # people take hold of things, not of empty sky
+        own = False
+        found, start, here, texture = find(own)
+    if start is None:
         return None
-    _, start, here, texture = max(tries, key=lambda found: found[0])
     alpha = outline(rng, side, radius, texture if rng.random() < 0.2 else None)
     if own:
         mask = np.zeros(background.shape[:2], np.uint8)
@@ -278,8 +287,9 @@ def make_path(rng, start, frames, width, height, radius) -> np.ndarray:
 
 def camera_views(rng, frames, width, height, scene_width, scene_height) -> list[np.ndarray]:
     """A [3, 3] matrix a frame from the scene into the video: pan, zoom and turn, together or alone."""
-    shift = rng.uniform(-0.22, 0.22, 2) * (width, height) * (rng.random() < 0.7)
-    zoom = np.exp(rng.uniform(-0.25, 0.3)) if rng.random() < 0.5 else 1.0
+    kind = rng.choice(["pan", "zoom", "both"], p=(0.5, 0.15, 0.35))
+    shift = rng.uniform(-0.22, 0.22, 2) * (width, height) * (kind != "zoom")
+    zoom = np.exp(rng.choice([-1, 1]) * rng.uniform(0.1, 0.3)) if kind != "pan" else 1.0
     angle = rng.uniform(-0.25, 0.25) * (rng.random() < 0.3)
     views = []
     for u in np.linspace(0, 1, frames):
