@@ -9,7 +9,7 @@ from ..trajectory.moves import EASES, MOVES, in_sequence, poses_of
 from ..trajectory.pose_files import parse_poses, read_poses, to_json, write_poses
 from ..trajectory.poses import CameraPoses
 from .host import host
-from .inputs import InputError, check_image, choice, integer, naming, number, socket, text
+from .inputs import InputError, check_image, choice, file_prefix, integer, naming, number, saved, socket, text, verdict
 
 MANY = 4
 NO_FILE = "none"
@@ -45,8 +45,8 @@ class TrajectoryCameraPoses:
                 "move_1": choice(
                     moves,
                     "What the camera does. Pan and Dolly: it slides; Zoom In and Out: it slides faster forward and "
-                    "back, as in EasyAnimate; ACW, CW: it rolls; Tilt, Turn: it looks elsewhere; Orbit: it goes round a "
-                    "point ahead; Lens Zoom: it stays and the lens zooms.",
+                    "back, as in EasyAnimate; ACW, CW: it rolls; Tilt, Turn: it looks elsewhere; Orbit: it goes round "
+                    "a point ahead; Lens Zoom: it stays and the lens zooms.",
                 ),
                 **more,
                 "arrange": choice(
@@ -73,25 +73,21 @@ class TrajectoryCameraPoses:
                 "before": socket("TRAJECTORY_CAMERA", "Poses that come first."),
                 "poses": text(
                     "",
-                    "Poses as text: the lines of a CameraCtrl file, or the camera_trajectory of EasyAnimate's own nodes. "
-                    "The moves follow them.",
+                    "Poses as text: the lines of a CameraCtrl file, or the camera_trajectory of EasyAnimate's own "
+                    "nodes. The moves follow them.",
                     forceInput=True,
                 ),
                 "nearness": socket(
                     "IMAGE",
-                    "A picture of depth for the tracks, bright where near, as depth estimators draw it: white lies at half "
-                    "the distance, black at twice.",
+                    "A picture of depth for the tracks, bright where near, as depth estimators draw it: white lies at "
+                    "half the distance, black at twice.",
                 ),
             },
         }  # fmt: skip
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str):
-        try:
-            file == NO_FILE or host.input_path(file, "file")
-        except InputError as error:
-            return str(error)
-        return True
+        return file == NO_FILE or verdict(lambda: host.input_path(file, "file"))
 
     def make(
         self, move_1: str = "Static", move_2: str = "Static", move_3: str = "Static", move_4: str = "Static",
@@ -145,9 +141,7 @@ class TrajectorySaveCameraPoses:
         return {
             "required": {
                 "camera_poses": socket("TRAJECTORY_CAMERA", "From Trajectory Camera Poses."),
-                "filename_prefix": text(
-                    "camera/trajectory", "Beginning of the file's name in the output folder; a number follows."
-                ),
+                "filename_prefix": file_prefix("camera/trajectory"),
                 "fps": number(8.0, 0.1, 1000.0, 0.1, "Frames per second, for the times in the file."),
             },
         }  # fmt: skip
@@ -156,10 +150,12 @@ class TrajectorySaveCameraPoses:
         poses = check_poses(camera_poses, "camera_poses")
         with naming("filename_prefix"):
             path = write_poses(host.output_path(filename_prefix, ".txt"), poses, fps)
-        return {"ui": {"text": [str(path)]}, "result": (str(path),)}
+        return saved(path)
 
 
 def check_poses(value, node_input: str) -> CameraPoses:
     if not isinstance(value, CameraPoses):
-        raise InputError(f"{node_input}: these are no camera poses ({type(value).__name__}): Trajectory Camera Poses makes some.")
+        raise InputError(
+            f"{node_input}: these are no camera poses ({type(value).__name__}): Trajectory Camera Poses makes some."
+        )
     return value

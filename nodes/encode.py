@@ -194,8 +194,8 @@ class TrajectoryEncode:
                 "control_video": socket(
                     "IMAGE",
                     "EasyAnimate Control: a video of edges, depth, poses or lines to follow, at least as long as the "
-                    "clip. With tracks too, both act. Tora: a flow video in place of tracks, such as Trajectory Flow From "
-                    "Video gives.",
+                    "clip. With tracks too, both act. Tora: a flow video in place of tracks, such as Trajectory Flow "
+                    "From Video gives.",
                 ),
                 "camera_poses": socket(
                     "TRAJECTORY_CAMERA",
@@ -203,7 +203,8 @@ class TrajectoryEncode:
                 ),
                 "video": socket(
                     "IMAGE",
-                    "EasyAnimate: a video to change, at least as long as the clip. The sampler's denoise says how much.",
+                    "EasyAnimate: a video to change, at least as long as the clip. The sampler's denoise says how "
+                    "much.",
                 ),
                 "mask": socket(
                     "MASK",
@@ -228,12 +229,15 @@ class TrajectoryEncode:
         image = None if start_image is None else check_image(start_image, "start_image")[: model.start_images]
         pictures = {"end_image": end_image, "control_video": control_video, "video": video}
         pictures = {name: check_image(given, name) for name, given in pictures.items() if given is not None}
-        extras = {**pictures, "camera": None if camera_poses is None else check_poses(camera_poses, "camera_poses"), "mask": mask, "noise_seed": image_noise_seed or None,
+        camera = None if camera_poses is None else check_poses(camera_poses, "camera_poses")
+        extras = {**pictures, "camera": camera, "mask": mask, "noise_seed": image_noise_seed or None,
                   "temperature": temperature or None, "topk": topk or None}  # fmt: skip
         extras = {name: given for name, given in extras.items() if given is not None}
         for name in extras:
             if name not in model.extras:
-                raise InputError(f"{INPUTS.get(name, name)}: {model.path.name} takes none. Disconnect it, or set it to 0.")
+                raise InputError(
+                    f"{INPUTS.get(name, name)}: {model.path.name} takes none. Disconnect it, or set it to 0."
+                )
         shape = next((given for given in (image, *pictures.values()) if given is not None), None)
         width, height = video_size(model, shape, width, height)
         frames = frames or clip_length(model, *(len(v) for n, v in pictures.items() if n != "end_image"))
@@ -300,8 +304,8 @@ def clip_length(model, *available: int) -> int:
 def video_size(model, image: Tensor | None, width: int, height: int) -> tuple[int, int]:
     """Fills in what is 0: the size that the model was made for, at the image's proportions, in steps of 16 pixels.
 
-    model: with `defaults`: its `width` and `height` in pixels, or `sizes`, the only ones that it was trained on, of which
-    the one is taken whose shape is nearest; or with a rule of its own, `size_for`. image: [.., h, w, 3].
+    model: with `defaults`: its `width` and `height` in pixels, or `sizes`, the only ones that it was trained on, of
+    which the one is taken whose shape is nearest; or with a rule of its own, `size_for`. image: [.., h, w, 3].
     """
     defaults = model.defaults
     if image is not None and not width and not height:

@@ -5,8 +5,9 @@ It knows neither ComfyUI nor a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor
 
@@ -16,6 +17,10 @@ from ..trajectory import Tracks
 def socket(kind: str, tooltip: str) -> tuple:
     """An input that is connected. kind: its type, such as IMAGE."""
     return kind, {"tooltip": tooltip}
+
+
+def tracks_socket(more: str = "") -> tuple:
+    return socket("TRACKS", f"Trajectories: of this pack, or of ComfyUI's own track nodes.{more}")
 
 
 def choice(names: list[str], tooltip: str, **options) -> tuple:
@@ -35,10 +40,28 @@ def text(default: str, tooltip: str, **options) -> tuple:
     return "STRING", {"default": default, "tooltip": tooltip, **options}
 
 
+def file_prefix(default: str) -> tuple:
+    return text(default, "Beginning of the file's name in the output folder; a number follows.")
+
+
 class InputError(ValueError):
     """A node input cannot be used; the message begins with the input's name."""
 
     __module__ = "Trajectory"  # ComfyUI's error dialog shows it; the real one would be a long path there
+
+
+def verdict(look: Callable[[], object]) -> bool | str:
+    """For ComfyUI's check before a run: True, or the sentence of the InputError that look() raises."""
+    try:
+        look()
+    except InputError as error:
+        return str(error)
+    return True
+
+
+def saved(path: Path) -> dict:
+    """What a node gives that has written a file: its path, shown and as the output."""
+    return {"ui": {"text": [str(path)]}, "result": (str(path),)}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
 from ..models.common.t5 import read_tokenizer
 from .host import EXAMPLE, EXAMPLES, example_files, host
-from .inputs import InputError, choice, naming
+from .inputs import InputError, choice, naming, verdict
 
 NO_FILE = "none"
 DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
@@ -25,13 +25,8 @@ def dtype_input(names: list[str], more: str) -> tuple:
     return choice(names, DTYPE_TOOLTIP + more)
 
 
-def validate_file(kind: str, name: str, node_input: str):
-    """For ComfyUI's check before a run: True, or a sentence that says what to do about a missing file."""
-    try:
-        host.model_path(kind, name, node_input)
-    except InputError as error:
-        return str(error)
-    return True
+def validate_file(kind: str, name: str, node_input: str) -> bool | str:
+    return verdict(lambda: host.model_path(kind, name, node_input))
 
 
 KIND = {folder: kind for kind, (_, folder, _) in KINDS.items()}  # of what ComfyUI keeps in a folder
@@ -47,8 +42,8 @@ def load(loader, kind: str, name: str, node_input: str, weight_dtype: str, **opt
 class TrajectoryModelLoader:
     CATEGORY = "Trajectory/loaders"
     DESCRIPTION = (
-        "Loads a video model that follows tracks (ATI and Wan 2.1, Tora and CogVideoX, EasyAnimate V5.1). Which system, "
-        "variant and size it is, is read from the file itself."
+        "Loads a video model that follows tracks (ATI and Wan 2.1, Tora and CogVideoX, EasyAnimate V5.1). Which "
+        "system, variant and size it is, is read from the file itself."
     )
     RETURN_TYPES = ("TRAJECTORY_MODEL",)
     RETURN_NAMES = ("model",)

@@ -59,8 +59,8 @@ class TrajectorySampler:
             "optional": {
                 "latent": socket(
                     "LATENT",
-                    "A video to start from, where denoise is below 1. Of the motion's size. Not needed where Trajectory "
-                    "Encode was given a video.",
+                    "A video to start from, where denoise is below 1. Of the motion's size. Not needed where "
+                    "Trajectory Encode was given a video.",
                 ),
                 "cfg_rescale": number(
                     0.0, 0.0, 1.0, 0.05,

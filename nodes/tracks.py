@@ -17,20 +17,27 @@ from .inputs import (
     canvas_of,
     check_image,
     choice,
+    file_prefix,
     integer,
     naming,
     number,
+    saved,
     socket,
     text,
+    tracks_socket,
+    verdict,
 )
 
 TRACK_ENDINGS = (".json", ".pth", ".pt", ".npz", ".npy", ".txt")
-TRACKS_TOOLTIP = "Trajectories: of this pack, or of ComfyUI's own track nodes."
 
 
-def canvas_input(side: str) -> tuple:
-    tooltip = f"{side} in pixels of what the tracks were drawn on. 0: as the file or the image says, else as the video."
-    return integer(0, 0, 65536, tooltip)
+CANVAS = {
+    f"canvas_{side.lower()}": integer(
+        0, 0, 65536,
+        f"{side} in pixels of what the tracks were drawn on. 0: as the file or the image says, else as the video.",
+    )
+    for side in ("Width", "Height")
+}  # fmt: skip
 
 
 class TrajectoryFromCoordinates:
@@ -54,8 +61,7 @@ class TrajectoryFromCoordinates:
                     "points: they are spread evenly over the clip. Places outside the picture are valid.",
                     multiline=True,
                 ),
-                "canvas_width": canvas_input("Width"),
-                "canvas_height": canvas_input("Height"),
+                **CANVAS,
             },
             "optional": {
                 "image": socket("IMAGE", "The picture that the tracks were drawn on: its size is used."),
@@ -87,8 +93,7 @@ class TrajectoryLoadTracks:
                     host.input_files(TRACK_ENDINGS),
                     "A track file in ComfyUI's input folder. 'example/…' come with this pack.",
                 ),
-                "canvas_width": canvas_input("Width"),
-                "canvas_height": canvas_input("Height"),
+                **CANVAS,
             },
             "optional": {
                 "image": socket("IMAGE", "The picture that the tracks were drawn on: ATI's files need its size."),
@@ -97,11 +102,7 @@ class TrajectoryLoadTracks:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str):
-        try:
-            host.input_path(file, "file")
-        except InputError as error:
-            return str(error)
-        return True
+        return verdict(lambda: host.input_path(file, "file"))
 
     @classmethod
     def IS_CHANGED(cls, file: str, **others) -> str:
@@ -130,11 +131,8 @@ class TrajectorySaveTracks:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
-                "filename_prefix": text(
-                    "tracks/trajectory",
-                    "Beginning of the file's name in the output folder; a number follows.",
-                ),
+                "tracks": tracks_socket(),
+                "filename_prefix": file_prefix("tracks/trajectory"),
                 "format": choice(
                     ["json", "pth", "npz", "npy", "txt"],
                     "json: everything, exactly. pth: ATI's own, 121 frames and no canvas. npz: as CoTracker. "
@@ -147,7 +145,7 @@ class TrajectorySaveTracks:
         tracks = as_tracks(tracks, "tracks")
         with naming("filename_prefix"):
             path = write_tracks(host.output_path(filename_prefix, f".{format}"), tracks)
-        return {"ui": {"text": [str(path)]}, "result": (str(path),)}
+        return saved(path)
 
 
 class TrajectoryMerge:
@@ -165,15 +163,12 @@ class TrajectoryMerge:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks_1": socket(
-                    "TRACKS",
-                    "Trajectories: of this pack, or of ComfyUI's own track nodes. Its canvas is used for all.",
-                ),
-                "tracks_2": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "tracks_1": tracks_socket(" Its canvas is used for all."),
+                "tracks_2": tracks_socket(),
             },
             "optional": {
-                "tracks_3": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
-                "tracks_4": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "tracks_3": tracks_socket(),
+                "tracks_4": tracks_socket(),
             },
         }  # fmt: skip
 
@@ -196,7 +191,7 @@ class TrajectoryTransform:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "tracks": tracks_socket(),
                 "move_x": number(
                     0.0, -65536.0, 65536.0, 1.0,
                     "Pixels of the canvas to the right (left where negative).",
@@ -309,7 +304,7 @@ class TrajectoryPreview:
     def INPUT_TYPES(cls) -> dict:
         return {
             "required": {
-                "tracks": socket("TRACKS", "Trajectories: of this pack, or of ComfyUI's own track nodes."),
+                "tracks": tracks_socket(),
             },
             "optional": {
                 "image": socket(

@@ -147,8 +147,8 @@ def check_mask(mask: Tensor, frame: int) -> Tensor:
 class TrajectoryFlowFromVideo:
     CATEGORY = "Trajectory/tracks"
     DESCRIPTION = (
-        "The optical flow of a video, in the colours that Tora reads: connect it to control_video of Trajectory Encode, and "
-        "the new video moves as this one does, everywhere."
+        "The optical flow of a video, in the colours that Tora reads: connect it to control_video of Trajectory "
+        "Encode, and the new video moves as this one does, everywhere."
     )
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("flow",)

@@ -82,8 +82,10 @@ class Frontend:
         })""")
 
     def groups(self) -> list[dict]:
-        return self.page.evaluate("""() => window.app.graph._groups.map(({title, _bounding: [left, top, width, height]}) =>
-            ({title, left, top, right: left + width, bottom: top + height}))""")
+        return self.page.evaluate("""() => window.app.graph._groups.map(({title, _bounding}) => {
+            const [left, top, width, height] = _bounding
+            return {title, left, top, right: left + width, bottom: top + height}
+        })""")
 
     def cut_off(self) -> list[str]:
         """The notes whose text is longer than the note; each is looked at, since those out of sight are not drawn."""
@@ -91,7 +93,8 @@ class Frontend:
         for node in self.nodes():
             if node["type"] == "MarkdownNote":
                 self.zoom(1.0, node["left"], node["top"])
-                found += self.page.evaluate("""() => [...document.querySelectorAll('[class*=markdown], [class*=markdown] *')]
+                found += self.page.evaluate("""() =>
+                    [...document.querySelectorAll('[class*=markdown], [class*=markdown] *')]
                     .filter(part => part.innerText && part.clientHeight && part.scrollHeight > part.clientHeight + 2)
                     .map(part => part.innerText)""")  # fmt: skip
         return found

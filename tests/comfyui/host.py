@@ -33,8 +33,8 @@ class Refused(Exception):
 
 
 def install_pack(custom_nodes: Path) -> Path:
-    """Copies what the registry's archive holds: the files that git tracks, so that what a clone would lack is lacking here
-    too, without those of .comfyignore."""
+    """Copies what the registry's archive holds: the files that git tracks, so that what a clone would lack is lacking
+    here too, without those of .comfyignore."""
     target = custom_nodes / PACK
     lines = (ROOT / ".comfyignore").read_text("utf-8").splitlines()
     ignored = tuple(line for line in lines if line and not line.startswith("#"))

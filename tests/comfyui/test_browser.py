@@ -17,6 +17,7 @@ from comfyui_trajectory.commands.run import CLASSES
 RENDERERS = ("classic", "nodes 2.0")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 EMBEDDED = ROOT / "workflows" / "ati_embedded.json"
+SAVED = sorted((ROOT / "tests" / "saved").glob("*.json"))  # by earlier versions
 
 
 @pytest.fixture(scope="module", params=RENDERERS)
@@ -74,7 +75,7 @@ def overlaps(nodes) -> list[tuple[str, str]]:
     return [(a["title"], b["title"]) for i, a in enumerate(nodes) for b in nodes[:i] if meets(a, b)]
 
 
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*WORKFLOWS, *SAVED], ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_the_browser_queues_what_the_command_line_runs(page, file):
     page.drop(file)
     ours = {

@@ -1,4 +1,5 @@
-"""Workflows as earlier versions saved them (tests/saved) still load and run; none of the files there is ever changed."""
+"""Workflows as earlier versions saved them (tests/saved) still load and run; none of the files there is ever
+changed."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def test_every_saved_value_still_has_its_input(path):
             elif kind in ("INT", "FLOAT"):
                 assert options.get("min", value) <= value <= options.get("max", value), (step.name, name, value)
         for name in CLASSES[step.type].INPUT_TYPES()["required"]:
-            assert name in step.inputs or "default" in known[name][1] or isinstance(known[name][0], list), (step.name, name)
+            kind, options = known[name]
+            assert name in step.inputs or "default" in options or isinstance(kind, list), (step.name, name)
 
 
 def test_a_saved_workflow_runs_to_a_video(run, tmp_path):
