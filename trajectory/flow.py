@@ -14,6 +14,7 @@ from .tracks import Tracks, TracksError
 SIGMA, REACH = 10.0, 49  # pixels: of the blur, and how far it reaches, whatever the size of the frame
 WHEEL = (15, 6, 4, 11, 13, 6)  # steps from red to yellow, green, cyan, blue, magenta and back to red
 MOST = 1 << 26  # numbers held at once while a field is made
+FEW = 16  # tracks of which each is dealt with on its own
 
 
 def flow_of_tracks(tracks: Tracks, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
@@ -24,16 +25,10 @@ def flow_of_tracks(tracks: Tracks, width: int, height: int, device: torch.device
     of a pixel are shared by its neighbours, and the frame mirrors what would leave it. A track whose point is off the frame
     adds nothing. For whole pixels these are the numbers of alibaba/Tora traj_utils.py:process_traj.
     """
-    if not (1 <= width and 1 <= height):
-        raise TracksError(f"{width}x{height} is no size of a video.")
-    path = tracks.path.to(device)
-    size = torch.tensor([width, height], device=path.device)
-    here, step = path[:-1], path[1:] - path[:-1]  # [frames - 1, tracks, 2]
-    acts = tracks.visibility[:-1].to(path.device) & ((here >= 0) & (here <= size)).all(-1)
-    step = step * acts[..., None]
-    field = torch.zeros(tracks.frames, 2, height, width, device=path.device)
+    here, step = steps_of(tracks, width, height, device)
+    field = torch.zeros(tracks.frames, 2, height, width, device=here.device)
     at_once = max(1, MOST // (tracks.count * (width + height)))
-    across, down = mirrored_blur(width, path.device), mirrored_blur(height, path.device)
+    across, down = mirrored_blur(width, here.device), mirrored_blur(height, here.device)
     for i in range(0, len(here), at_once):
         x = spread_at(across, here[i : i + at_once, :, 0])  # [some frames, tracks, width]
         y = spread_at(down, here[i : i + at_once, :, 1])
@@ -41,6 +36,51 @@ def flow_of_tracks(tracks: Tracks, width: int, height: int, device: torch.device
             moved = y * step[i : i + at_once, :, axis, None]
             field[i + 1 : i + 1 + len(x), axis] = moved.transpose(1, 2) @ x
     return field
+
+
+def steps_of(tracks: Tracks, width: int, height: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Where each track stands and how it moves on from there, [frames - 1, tracks, 2] each; it does not where it is
+    invisible or off the frame."""
+    if not (1 <= width and 1 <= height):
+        raise TracksError(f"{width}x{height} is no size of a video.")
+    path = tracks.path.to(device)
+    here = path[:-1]
+    inside = ((here >= 0) & (here <= torch.tensor([width, height], device=path.device))).all(-1)
+    acts = tracks.visibility[:-1].to(path.device) & inside
+    return here, (path[1:] - here) * acts[..., None]
+
+
+def flow_video(tracks: Tracks, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
+    """[1, 3, frames, height, width] in -1..1: the coloured flow of tracks, as Tora's VAE is given it.
+
+    The numbers of `flow_colours(flow_of_tracks(...)) / 127.5 - 1`. A few tracks colour a small part of the frames, so that
+    only what is near them is computed.
+    """
+    if tracks.count > FEW:
+        return flow_pixels(flow_colours(flow_of_tracks(tracks, width, height, device)))
+    here, step = steps_of(tracks, width, height, device)
+    video = torch.ones(1, 3, tracks.frames, height, width, device=here.device)  # white
+    if not len(here):
+        return video
+    near = torch.arange(-REACH, REACH + 2, device=here.device)
+    places, weights = [], []
+    for axis, length in enumerate((width, height)):
+        place = (here[..., axis].clamp(0, length - 1).floor().long()[..., None] + near).clamp(0, length - 1)
+        every = spread_at(mirrored_blur(length, here.device), here[..., axis])  # [frames - 1, tracks, length]
+        # What each track adds at the places near each other one: [frames - 1, tracks near, tracks adding, places]
+        each = every[:, None].expand(-1, tracks.count, -1, -1)
+        weights.append(each.gather(3, place[:, :, None].expand(-1, -1, tracks.count, -1)))
+        places.append(place)
+    moves = [(weights[1] * step[:, None, :, axis, None]).transpose(2, 3) @ weights[0] for axis in (0, 1)]
+    colours = colours_of(*moves)  # [frames - 1, tracks, places down, places across, 3]; where tracks meet they are the same
+    frame = torch.arange(1, tracks.frames, device=here.device)[:, None, None, None]
+    video[0].movedim(0, -1)[frame, places[1][..., None], places[0][:, :, None]] = colours / 127.5 - 1
+    return video
+
+
+def flow_pixels(colours: Tensor) -> Tensor:
+    """[frames, 3, height, width] uint8 -> [1, 3, frames, height, width] in -1..1."""
+    return colours.float().div_(127.5).sub_(1).transpose(0, 1)[None]
 
 
 @lru_cache(maxsize=8)
@@ -88,20 +128,20 @@ def flow_colours(field: Tensor) -> Tensor:
     """
     picture = torch.full((len(field), 3, *field.shape[2:]), 255, dtype=torch.uint8, device=field.device)
     moving = (field != 0).any(1)
-    x, y = (field[:, axis][moving] for axis in (0, 1))
-    length = torch.sqrt(x * x + y * y)
-    if not len(length):
-        return picture
-    longest = length.max() + torch.finfo(torch.float32).eps
-    length = length / longest
-    wheel = colour_wheel(field.device)
-    turn = (torch.atan2(-y / longest, -x / longest) / math.pi + 1) / 2 * (len(wheel) - 1)
-    before = turn.floor().long()
-    share = (turn - before)[:, None]
-    hue = (1 - share) * wheel[before] + share * wheel[(before + 1) % len(wheel)]
-    colour = torch.floor(255 * (1 - length[:, None] * (1 - hue))).to(torch.uint8)  # [moving pixels, 3]
-    picture.movedim(1, -1)[moving] = colour
+    picture.movedim(1, -1)[moving] = colours_of(field[:, 0][moving], field[:, 1][moving]).to(torch.uint8)
     return picture
+
+
+def colours_of(x: Tensor, y: Tensor) -> Tensor:
+    """Colours [.., 3] of flow x, y [..], whole numbers in 0..255, relative to the longest of all."""
+    length = torch.sqrt(x * x + y * y)
+    longest = (length.max() if length.numel() else 0) + torch.finfo(torch.float32).eps
+    wheel = colour_wheel(x.device)
+    turn = (torch.atan2(-y, -x) / math.pi + 1) / 2 * (len(wheel) - 1)
+    before = turn.floor().long()
+    share = (turn - before)[..., None]
+    hue = torch.lerp(wheel[before], wheel[(before + 1) % len(wheel)], share)
+    return torch.floor(255 * (1 - (length / longest)[..., None] * (1 - hue)))
 
 
 @lru_cache(maxsize=4)

@@ -44,8 +44,3 @@ def image_conditioning(latents: Tensor, frames: int, patch: int = 1) -> Tensor:
     """
     padded = F.pad(latents, (0, 0, 0, 0, 0, frames - 1))
     return torch.cat([padded[:, :, : frames % patch], padded], dim=2)
-
-
-def flow_pixels(colours: Tensor) -> Tensor:
-    """A flow video [frames, 3, height, width] uint8 as the VAE takes it: [1, 3, frames, height, width] in -1..1."""
-    return (colours.float() / 127.5 - 1).transpose(0, 1)[None]

@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...trajectory import Tracks
-from ...trajectory.flow import flow_colours, flow_of_tracks
+from ...trajectory.flow import flow_video
 from ..common.errors import ModelError
 from ..common.pictures import cover, fit_tracks, seen, to_pixels
 from ..common.sampling import make_noise
 from ..common.schedulers import DIFFUSION
 from ..common.types import LatentFormat, Motion, TextConditioning
 from ..common.video import VideoModel, VideoVAE
-from .latents import drawn, flow_pixels, image_conditioning, latent_format
+from .latents import drawn, image_conditioning, latent_format
 from .tiles import Tiling
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class CogVideoXModel(VideoModel):
             return Motion(self.family, width, height, frames, plain, plain, start_percent, end_percent)
 
         if tracks is not None:
-            pixels = flow_pixels(self.flow_video(tracks, image, width, height, frames, fit, vae.device))
+            pixels = self.flow_pixels(tracks, image, width, height, frames, fit, vae.device)
         else:
             pixels = fitted_flow(control_video, width, height, frames)
         flow = {"flow": vae.flow_latents(pixels, draws["flow"]), "strength": torch.tensor(float(strength))}
@@ -156,10 +156,10 @@ class CogVideoXModel(VideoModel):
         active = {**plain, **flow} if strength else plain
         return Motion(self.family, width, height, frames, active, plain, start_percent, end_percent, shown=shown)
 
-    def flow_video(
+    def flow_pixels(
         self, tracks: Tracks, image: Tensor | None, width: int, height: int, frames: int, fit: str, device: torch.device
     ) -> Tensor:
-        """What Tora is shown of the tracks: [frames, 3, height, width] uint8."""
+        """What Tora is shown of the tracks: [1, 3, frames, height, width] in -1..1."""
         if tracks.count > MOST_TRACKS:
             raise ModelError(f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer.")
         if image is None:
@@ -168,7 +168,7 @@ class CogVideoXModel(VideoModel):
             picture_height, picture_width = image.shape[-3:-1]
             box = seen(picture_width, picture_height, width, height, fit)
             on_frame = fit_tracks(tracks, picture_width, picture_height, width, height, box)
-        return flow_colours(flow_of_tracks(on_frame.resample(frames), width, height, device))
+        return flow_video(on_frame.resample(frames), width, height, device)
 
     def predict(self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """v of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from comfyui_trajectory.models.cogvideox import build
 from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig, CogVideoXVAEConfig
-from comfyui_trajectory.models.cogvideox.latents import drawn, flow_pixels, image_conditioning, latent_format
+from comfyui_trajectory.models.cogvideox.latents import drawn, image_conditioning, latent_format
 from comfyui_trajectory.models.cogvideox.layouts import IGNORED
 from comfyui_trajectory.models.cogvideox.positions import rotary_positions, sinusoidal_positions
 from comfyui_trajectory.models.cogvideox.system import CogVideoXModel, CogVideoXVideoVAE
@@ -22,7 +22,7 @@ from comfyui_trajectory.models.common.rope import crop_region
 from comfyui_trajectory.models.common.sampling import sample
 from comfyui_trajectory.models.common.schedulers import make_scheduler
 from comfyui_trajectory.models.common.types import Motion, TextConditioning
-from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks
+from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks, flow_pixels, flow_video
 from comfyui_trajectory.trajectory.tora import official_tracks
 
 from . import GoldenCase, configured
@@ -196,6 +196,8 @@ def e2e(case: GoldenCase) -> None:
     pixels = trajectory_pixels(case, frames, width, height)
     colours = flow_colours(flow_of_tracks(official_tracks(pixels, width, height), width, height))
     assert (colours.int() - inputs["flow_rgb"].int()).abs().max() <= 1
+    few = flow_video(official_tracks(pixels, width, height), width, height)
+    assert (few - flow_pixels(inputs["flow_rgb"])).abs().max() < 1.01 / 127.5
     noise = [inputs[name] for name in case.data["noise_order"]]
     plain = {}
     if model.variant == "i2v":

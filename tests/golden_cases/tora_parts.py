@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from comfyui_trajectory.models.cogvideox import text
 from comfyui_trajectory.models.cogvideox.detect import detect
-from comfyui_trajectory.models.cogvideox.latents import flow_pixels
 from comfyui_trajectory.models.common import t5
 from comfyui_trajectory.models.common.checkpoint import Checkpoint
 from comfyui_trajectory.models.common.diffusion import signal_levels
 from comfyui_trajectory.models.common.schedulers import make_scheduler
-from comfyui_trajectory.trajectory.flow import SIGMA, flow_colours, flow_of_tracks, mirrored_blur
+from comfyui_trajectory.trajectory.flow import SIGMA, flow_colours, flow_of_tracks, flow_pixels, mirrored_blur
 from comfyui_trajectory.trajectory.tora import (
     comfy_points, decode_tora, official_pixels, official_processed, official_read, official_tracks,
 )  # fmt: skip

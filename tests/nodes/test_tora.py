@@ -100,7 +100,7 @@ def test_image_to_video_runs_over_many_steps_with_guidance(tora):
 def test_encode_shows_the_flow_video_which_does_instead_of_tracks(tora):
     motion, shown, on_video = encode(tora)
     field = flow_of_tracks(Tracks.from_comfy(on_video), 32, 32)
-    assert torch.allclose(shown, flow_colours(field).movedim(1, -1).float() / 255, atol=1e-6)
+    assert torch.allclose(shown, flow_colours(field).movedim(1, -1).float() / 255, atol=1.01 / 255)
     again, same, _ = encode(tora, tracks=None, control_video=shown)
     assert torch.allclose(again.inputs["flow"], motion.inputs["flow"], atol=1e-4) and torch.allclose(same, shown, atol=1e-6)
     larger, *_ = encode(tora, tracks=None, control_video=shown.repeat_interleave(2, 1).repeat_interleave(2, 2), width=32, height=32)

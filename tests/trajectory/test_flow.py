@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_trajectory.trajectory import Tracks, TracksError
-from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks, flow_of_video
+from comfyui_trajectory.trajectory import flow
+from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks, flow_of_video, flow_pixels, flow_video
 
 
 def tracks_of(*paths, visible=None) -> Tracks:
@@ -68,8 +69,6 @@ def test_a_point_that_is_not_seen_adds_nothing():
 
 
 def test_many_tracks_are_dealt_with_in_parts_of_bounded_size(monkeypatch):
-    from comfyui_trajectory.trajectory import flow
-
     tracks = Tracks(torch.rand(9, 50, 2) * 60, torch.ones(9, 50))
     whole = flow_of_tracks(tracks, 60, 60)
     monkeypatch.setattr(flow, "MOST", 50 * 120 * 3)
@@ -84,6 +83,19 @@ def test_colours_say_direction_and_share_one_scale_over_the_clip():
     assert colours[1, :, 0, 0].tolist() == [255, 0, 0], "to the right is red"
     left, half = colours[1, :, 0, 1].int(), colours[2, :, 0, 0].int()
     assert left[2] > left[0] and half.min() >= 120, "half the longest step is half as strong"
+
+
+@pytest.mark.parametrize("size", [(300, 200), (40, 60), (7, 1)])
+@pytest.mark.parametrize("count", [1, 4, 17])
+def test_a_few_tracks_give_the_colours_of_their_field_though_only_what_is_near_them_is_computed(size, count):
+    generator = torch.Generator().manual_seed(count)
+    path = torch.rand(6, count, 2, generator=generator) * torch.tensor(size) * 1.2 - 5
+    tracks = Tracks(path, torch.rand(6, count, generator=generator) > 0.2)
+    expected = flow_pixels(flow_colours(flow_of_tracks(tracks, *size)))
+    video = flow_video(tracks, *size)
+    assert video.shape == (1, 3, 6, size[1], size[0])
+    assert (video - expected).abs().max() < 1.01 / 127.5 and (video != expected).float().mean() < 1e-3
+    assert (flow_video(tracks.resample(1), *size) == 1).all()
 
 
 def test_no_movement_is_white():
