@@ -2,8 +2,8 @@
 
     python benchmarks/editor.py [--runs 5]
 
-Each run draws 41 times and takes the median; the layers are read back each time, so that the drawing is done and not only
-asked for. The aim is at most 8 ms on an idle machine. It needs chromium and playwright, as the tests do.
+Each run draws 41 times and takes the median; the layers are read back each time, so that the drawing is done and not
+only asked for. The aim is at most 8 ms on an idle machine. It needs chromium and playwright, as the tests do.
 """
 
 from __future__ import annotations

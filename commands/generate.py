@@ -29,8 +29,8 @@ OVERLAY_SIDE = 384  # pixels: small videos are enlarged before tracks are drawn,
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Which files to use; `image_encoder` may be None where the model runs without one, `motion` where the model's own file
-    has the parts that follow tracks."""
+    """Which files to use; `image_encoder` may be None where the model runs without one, `motion` where the model's own
+    file has the parts that follow tracks."""
 
     model: str
     vae: str
@@ -64,8 +64,8 @@ class Pipeline:
     def video(
         self, image: Tensor | None, tracks: Tracks | None, prompt: str, negative: str, seed: int
     ) -> tuple[Tensor, Tracks | None]:
-        """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] (or none) and tracks drawn on
-        it become, and these tracks in pixels of the video."""
+        """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] (or none) and tracks
+        drawn on it become, and these tracks in pixels of the video."""
         (text,) = TrajectoryTextEncode().encode(self.text_encoder, prompt, negative)
         motion, _, on_video = TrajectoryEncode().encode(
             self.model, self.vae, tracks=None if tracks is None else tracks.to_comfy(), start_image=image,

@@ -30,10 +30,10 @@ def load_model(
 ):  # fmt: skip
     """The diffusion model in a checkpoint; its family, variant and sizes are read from the file.
 
-    path: .safetensors, .pth, a folder or an index of shards. motion: a file of the parts that make it follow tracks, where
-    they are not in the model's own (Tora's fuser or traj_extractor). dtype: one of DTYPES, how the weights are kept ('auto':
-    as in the file). device: where the model runs. config: sizes that the file cannot tell. CheckpointError names what is
-    wrong.
+    path: .safetensors, .pth, a folder or an index of shards. motion: a file of the parts that make it follow tracks,
+    where they are not in the model's own (Tora's fuser or traj_extractor). dtype: one of DTYPES, how the weights are
+    kept ('auto': as in the file). device: where the model runs. config: sizes that the file cannot tell.
+    CheckpointError names what is wrong.
     """
     return _load("diffusion model", "load_model", path, dtype, device, config, motion)
 

@@ -1,4 +1,5 @@
-"""The editor's page in a browser, for tests and benchmarks: served from the pack's folder, used with pointer and keys."""
+"""The editor's page in a browser, for tests and benchmarks: served from the pack's folder, used with pointer and
+keys."""
 
 from __future__ import annotations
 

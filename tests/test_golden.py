@@ -6,8 +6,8 @@ from pathlib import Path
 
 from golden_cases import GoldenCase, easyanimate, easyanimate_inputs, easyanimate_runs, tora, tora_parts, trajectory, wan, wan_parts
 
-# Case name -> the function of that name, which runs it; the family's part of the pack stands behind it. Tora's cases say
-# whose they are, and share names with others.
+# Case name -> the function of that name, which runs it; the family's part of the pack stands behind it. Tora's cases
+# say whose they are, and share names with others.
 OPERATIONS, TORA = (
     {name: getattr(module, name) for module, names in modules.items() for name in names}
     for modules in (

@@ -26,7 +26,8 @@ VAE_FILE, TEXT_FILE = "tiny_cogvideox_vae.safetensors", "tiny_t5.safetensors"
 
 
 def write_tiny_tora(folder: Path) -> Path:
-    """Writes both variants of Tora, plain CogVideoX, the VAE and the text encoder into ComfyUI's folders below `folder`."""
+    """Writes both variants of Tora, plain CogVideoX, the VAE and the text encoder into ComfyUI's folders below
+    `folder`."""
     torch.manual_seed(0)
     i2v = replace(TRANSFORMER, in_channels=32, use_learned_positional_embeddings=True)
     for name, config in ((T2V, TRANSFORMER), (I2V, i2v), (PLAIN, replace(TRANSFORMER, traj_extractor_channels=0))):

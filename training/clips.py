@@ -1,6 +1,7 @@
 """Synthetic clips with known tracks: parts of photographs, and cut-outs of others, that move along drawn paths.
 
-Everything is made from a photograph set and a random generator; the same seed gives the same clip. No tensors, no models.
+Everything is made from a photograph set and a random generator; the same seed gives the same clip. No tensors, no
+models.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ SPREAD = (9, 8.0)  # points for each drawn one and how far from it, in % of the 
 
 @dataclass
 class Clip:
-    """video: uint8 [frames, height, width, 3]; path: float32 [frames, tracks, 2] pixels; visible: bool [frames, tracks].
+    """video: uint8 [frames, height, width, 3]; path: float32 [frames, tracks, 2] pixels; visible: bool [frames,
+    tracks].
 
-    owners: int [tracks], the thing that the track belongs to, from 1; 0 for the background; the first track of a thing is
-    the middle of it. motion: float32 [frames, height, width], 1 where the picture differs from the still background.
+    owners: int [tracks], the thing that the track belongs to, from 1; 0 for the background; the first track of a thing
+    is the middle of it. motion: float32 [frames, height, width], 1 where the picture differs from the still background.
     """
 
     video: np.ndarray
@@ -39,7 +41,8 @@ class Clip:
 class Scene:
     """A photograph and the things on it that may move: what all clips with one first frame have in common.
 
-    background: what is left when the things are taken away, uint8 [.., .., 3]; larger than the clip where the camera moves.
+    background: what is left when the things are taken away, uint8 [.., .., 3]; larger than the clip where the camera
+    moves.
     """
 
     background: np.ndarray
@@ -143,7 +146,8 @@ def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96
 
 @dataclass
 class Thing:
-    """texture [h, w, 3] and alpha [h, w] float32, their middle at `start` (x, y) of the first frame; radius in pixels."""
+    """texture [h, w, 3] and alpha [h, w] float32, their middle at `start` (x, y) of the first frame; radius in
+    pixels."""
 
     texture: np.ndarray
     alpha: np.ndarray
@@ -162,8 +166,8 @@ class Thing:
 
 
 def make_thing(photos, names, rng, width, height, background, view, others=(), own_share=0.35) -> Thing | None:
-    """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph; None
-    where the other things leave no room."""
+    """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph;
+    None where the other things leave no room."""
     radius = min(width, height) * rng.uniform(0.13, 0.24)
     side = int(radius * 2.6) | 1
     half = side // 2
@@ -219,7 +223,8 @@ def make_move(thing: Thing, rng, frames: int, width: int, height: int) -> list[n
 
 
 def make_points(thing: Thing, rng, short: int) -> np.ndarray:
-    """[1 to 9, 2] in the texture: the middle, and often more: on a circle as the encode node adds them, or anywhere on it."""
+    """[1 to 9, 2] in the texture: the middle, and often more: on a circle as the encode node adds them, or anywhere on
+    it."""
     inside = np.argwhere(thing.alpha > 0.9)[:, ::-1].astype(np.float64)
     if not len(inside):
         return thing.middle[None].astype(np.float64)
@@ -238,8 +243,8 @@ def make_points(thing: Thing, rng, short: int) -> np.ndarray:
 
 
 def salience(texture, around, radius) -> float:
-    """How much a disc of `texture` has to hold on to, [side, side, 3] each: the coarse slopes within it, along the direction
-    where they are least (Shi and Tomasi 1994), and how much it differs from the picture `around` it."""
+    """How much a disc of `texture` has to hold on to, [side, side, 3] each: the coarse slopes within it, along the
+    direction where they are least (Shi and Tomasi 1994), and how much it differs from the picture `around` it."""
     yy, xx = np.mgrid[: texture.shape[0], : texture.shape[1]] - texture.shape[0] // 2
     disc, ring = np.hypot(xx, yy) < radius * 0.8, np.hypot(xx, yy) > radius
     smooth = cv2.GaussianBlur(texture, (0, 0), 1.5).astype(np.float32)

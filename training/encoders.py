@@ -1,8 +1,8 @@
 """The embedded text and image encoder: their sizes, their first weights, and prompts to hear of. Knows no video model.
 
-They have transformers' own layouts (UMT5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The text
-encoder keeps its random weights: synthetic clips say nothing that a prompt could be about, and the transformer only learns
-that any text leaves the motion alone. The image encoder is trained along with the transformer.
+They have transformers' own layouts (UMT5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The
+text encoder keeps its random weights: synthetic clips say nothing that a prompt could be about, and the transformer
+only learns that any text leaves the motion alone. The image encoder is trained along with the transformer.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ PLACES = (
 )  # fmt: skip
 STYLES = ("cinematic", "high quality", "realistic", "slow motion", "sharp", "best quality, 4k", "a photograph", "")
 NEGATIVE = (
-    "Overexposed, static, blurred details, subtitles, paintings, worst quality, low quality, JPEG compression residue, ugly, "
-    "incomplete, deformed, messy background, walking backwards"
+    "Overexposed, static, blurred details, subtitles, paintings, worst quality, low quality, JPEG compression residue, "
+    "ugly, incomplete, deformed, messy background, walking backwards"
 )
 
 

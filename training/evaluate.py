@@ -1,8 +1,9 @@
-"""How well the shipped files follow tracks on photographs that no stage of training has seen; without choosing among clips.
+"""How well the shipped files follow tracks on photographs that no stage of training has seen; without choosing among
+clips.
 
-Goes the way a user goes: load, encode, sample, decode, score. Clips are made by the generator of the training clips from
-fixed seeds; the generated video never sees the made one, only its first frame and the tracks that a person would draw: one
-on each thing, spread to nine points by the encode node's `expand_points`.
+Goes the way a user goes: load, encode, sample, decode, score. Clips are made by the generator of the training clips
+from fixed seeds; the generated video never sees the made one, only its first frame and the tracks that a person would
+draw: one on each thing, spread to nine points by the encode node's `expand_points`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Models:
 
 
 def cases(held_out: dict, count: int):
-    """(number, clip, size) of the first `count` seeds whose clip has a moving track: without one nothing can be measured."""
+    """(number, clip, size) of the first `count` seeds whose clip has a moving track: without one nothing can be
+    measured."""
     number = found = 0
     while found < count:
         size = clips.SIZES[number % len(clips.SIZES)]

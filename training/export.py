@@ -1,7 +1,7 @@
 """Writes the four files of the embedded model: official key names, sizes and defaults in the header. Trains nothing.
 
-The VAE's latents are brought to Wan 2.1's statistics by its 1x1x1 convolutions, so the files need no statistics of their
-own and whatever reads Wan's VAE reads this one.
+The VAE's latents are brought to Wan 2.1's statistics by its 1x1x1 convolutions, so the files need no statistics of
+their own and whatever reads Wan's VAE reads this one.
 """
 
 from __future__ import annotations

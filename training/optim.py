@@ -52,7 +52,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimizers(module: nn.Module, muon_lr: float, adam_lr: float, plain: tuple[str, ...] = ()) -> list[torch.optim.Optimizer]:
-    """Muon for every weight of two or more dimensions but those whose name contains one of `plain`; AdamW for the rest."""
+    """Muon for every weight of two or more dimensions but those whose name contains one of `plain`; AdamW for the
+    rest."""
     matrices, rest = [], []
     for name, p in module.named_parameters():
         is_matrix = name.endswith("weight") and p.ndim >= 2 and not any(word in name for word in plain)

@@ -1,7 +1,7 @@
 """The photographs that the embedded models are made from: where they come from, which are held out. No tensors.
 
-All lie in packages under free licences (the table is in training/README.md) and are fetched into a cache that git ignores.
-The held-out ones are seen by no stage of training, the VAE's included.
+All lie in packages under free licences (the table is in training/README.md) and are fetched into a cache that git
+ignores. The held-out ones are seen by no stage of training, the VAE's included.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ HELD_OUT = frozenset({
 
 
 def load(held_out: bool, cache: Path = CACHE) -> dict[str, np.ndarray]:
-    """{name: uint8 RGB [height, width, 3]} of the training or of the held-out photographs; fetched at the first call."""
+    """{name: uint8 RGB [height, width, 3]} of the training or of the held-out photographs; fetched at the first
+    call."""
     import cv2
 
     names = {name for pictures in DEBIAN.values() for name in pictures}
@@ -75,7 +76,8 @@ def fetch(cache: Path) -> None:
             keep(Path(spec.origin).parent / file, cache)
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise RuntimeError(
-            f"apt-get and dpkg are needed to fetch {', '.join(DEBIAN)}; elsewhere put their pictures into {cache} by hand."
+            f"apt-get and dpkg are needed to fetch {', '.join(DEBIAN)}; elsewhere put their pictures into {cache} by "
+            "hand."
         )
     for package, names in DEBIAN.items():
         folder = cache / "packages" / package

@@ -1,7 +1,7 @@
 """The clips that the transformer learns from, encoded once by the finished VAE. Knows no transformer.
 
-A shard holds 64 clips of one size, four of each first frame. Shards are made one by one, each from its own seed, by as many processes as wanted; what
-is there already is not made again, so the pool can be stopped, taken up and enlarged.
+A shard holds 64 clips of one size, four of each first frame. Shards are made one by one, each from its own seed, by as
+many processes as wanted; what is there already is not made again, so the pool can be stopped, taken up and enlarged.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def make_shard(number: int, file: Path) -> None:
 
 
 def encode(vae, made: list[clips.Clip]) -> list[dict]:
-    """Clips that share their first frame. latents: of the clip; still: of its first frame followed by grey, as the model is
-    conditioned, both [16, 5, h, w]; motion: share of each latent position that moves, [5, h, w]; first: the first frame,
-    uint8 [height, width, 3]; tracks: path and visibility."""
+    """Clips that share their first frame. latents: of the clip; still: of its first frame followed by grey, as the
+    model is conditioned, both [16, 5, h, w]; motion: share of each latent position that moves, [5, h, w]; first: the
+    first frame, uint8 [height, width, 3]; tracks: path and visibility."""
     videos = [torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1) for clip in made]
     start = torch.cat([videos[0][:, :1], torch.zeros_like(videos[0][:, 1:])], dim=1)
     with torch.no_grad(), autocast():

@@ -1,4 +1,5 @@
-"""Whether this machine computes in bfloat16: where the processor lacks it, it is emulated, many times slower than float32."""
+"""Whether this machine computes in bfloat16: where the processor lacks it, it is emulated, many times slower than
+float32."""
 
 from __future__ import annotations
 

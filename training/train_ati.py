@@ -134,8 +134,8 @@ def flow_loss(student, bucket: Bucket, chosen: Tensor, texts: Tensor, generator:
 def train(files: list[Path], texts: Tensor, runs: Path, minutes: float, until: int = 10**9) -> Student:
     """The student with averaged weights; the state in `runs`/ati.pt is taken up where it was left.
 
-    files: shards of the pool; those that come into being meanwhile are taken in as well. until: the last step, where the
-    minutes do not end it before.
+    files: shards of the pool; those that come into being meanwhile are taken in as well. until: the last step, where
+    the minutes do not end it before.
     """
     with unfused_attention():
         return _train(files, texts, runs, minutes, until)

@@ -52,9 +52,9 @@ def write_tracks(path: str | Path, tracks: Tracks) -> Path:
     """Write a track file in the format of its ending (.json, .pth, .npz, .npy, .txt), whole or not at all. Folders are
     made.
 
-    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .txt is Tora's, whole numbers
-    on 256 x 256, one file a track (x.txt, or x_1of3.txt and so on, of which the first is returned); .npy is the pair of
-    Wan-Move, x_tracks.npy [1, frames, tracks, 2] and x_visibility.npy, of which the first is returned.
+    .json keeps everything exactly; .pth is resampled to ATI's 121 points and has no canvas; .txt is Tora's, whole
+    numbers on 256 x 256, one file a track (x.txt, or x_1of3.txt and so on, of which the first is returned); .npy is the
+    pair of Wan-Move, x_tracks.npy [1, frames, tracks, 2] and x_visibility.npy, of which the first is returned.
     """
     path = Path(path)
     writer = WRITERS.get(path.suffix.lower())
@@ -102,7 +102,8 @@ def read_npy(data: bytes, path: Path, canvas: Canvas) -> Tracks:
     arrays = {"tracks": npy_array(io.BytesIO(data), str(path))}
     if arrays["tracks"].shape[-1:] != (2,):
         raise TracksError(
-            f"{path}: an array {list(arrays['tracks'].shape)} is not [frames, tracks, 2]; of a pair of .npy files, name the "
+            f"{path}: an array {list(arrays['tracks'].shape)} is not [frames, tracks, 2]; of a pair of .npy files, "
+            "name the "
             "one with the tracks."
         )
     partner = visibility_path(path)

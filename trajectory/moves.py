@@ -25,7 +25,8 @@ EASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @dataclass(frozen=True)
 class Move:
     """How the camera changes over a clip: shift: in units of LENGTH, of what is seen (the camera goes the other way);
-    turn: about x, y and z, in units of ANGLE; orbit: the same round a point ahead; lens: of doublings of the focal length."""
+    turn: about x, y and z, in units of ANGLE; orbit: the same round a point ahead; lens: of doublings of the focal
+    length."""
 
     shift: tuple[float, float, float] = (0, 0, 0)
     turn: tuple[float, float, float] = (0, 0, 0)
@@ -64,8 +65,9 @@ def poses_of(
 ) -> CameraPoses:
     """The named MOVES at once, over `frames` frames; pose i is the share i / frames of the way, as in the release.
 
-    speed: how far they go. ease: one of EASES. distance: of the point that an orbit goes round, ahead of the first camera.
-    Turns add up as angles about the three axes (rotation Rz @ Ry @ Rx), shifts as vectors; orbits act before them.
+    speed: how far they go. ease: one of EASES. distance: of the point that an orbit goes round, ahead of the first
+    camera. Turns add up as angles about the three axes (rotation Rz @ Ry @ Rx), shifts as vectors; orbits act before
+    them.
     """
     if frames < 1:
         raise TracksError(f"{frames} camera poses: at least one is needed.")

@@ -1,5 +1,5 @@
-"""Camera poses: where a camera stands and looks in each frame, as data. Presets and moves are in moves.py, the text form
-in pose_files.py. Knows geometry; no tracks, no model, no drawing.
+"""Camera poses: where a camera stands and looks in each frame, as data. Presets and moves are in moves.py, the text
+form in pose_files.py. Knows geometry; no tracks, no model, no drawing.
 
 Axes are those of the camera: x right, y down, z forward. Lengths have no unit: a preset moves by 1.5 or so in a clip.
 """
@@ -55,7 +55,8 @@ class CameraPoses:
         return len(self.world_to_camera)
 
     def relative(self) -> np.ndarray:
-        """[frames, 4, 4] float64 camera-to-world matrices in the axes of the first camera; the first is the identity."""
+        """[frames, 4, 4] float64 camera-to-world matrices in the axes of the first camera; the first is the
+        identity."""
         square = square_matrices(self.world_to_camera)
         camera_to_world = square[0] @ np.linalg.inv(square)
         camera_to_world[0] = np.eye(4)

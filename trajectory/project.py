@@ -1,5 +1,5 @@
-"""From camera poses to tracks: where the points of a scene at rest are seen while the camera moves. Approximate where the
-depth is. Knows poses and tracks."""
+"""From camera poses to tracks: where the points of a scene at rest are seen while the camera moves. Approximate where
+the depth is. Knows poses and tracks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def tracks_of_poses(
     """Tracks of a grid of points, in pixels of a width x height video, a frame for each pose.
 
     depth: how far ahead of the first camera the points lie, in the unit of the poses (a preset moves by 1.5 or so): one
-    number for a scene like a wall, or [h, w] values over the picture. Points that come to lie behind the camera or far off
-    the picture are invisible and stay where they were last seen. TracksError where a depth is not above 0.
+    number for a scene like a wall, or [h, w] values over the picture. Points that come to lie behind the camera or far
+    off the picture are invisible and stay where they were last seen. TracksError where a depth is not above 0.
     """
     start = grid(width, height, 1, columns=columns, rows=rows).path[0].double().numpy()  # [points, 2]
     distance = depth_at(depth, start, width, height)

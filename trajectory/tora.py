@@ -1,5 +1,6 @@
-"""Tora's trajectory files: one object a file, one 'x, y' a line, on a canvas of 256 x 256. And the release's own way from
-there to one pixel a frame, for comparison. Knows the official format and its quirks; knows no model and no ComfyUI."""
+"""Tora's trajectory files: one object a file, one 'x, y' a line, on a canvas of 256 x 256. And the release's own way
+from there to one pixel a frame, for comparison. Knows the official format and its quirks; knows no model and no
+ComfyUI."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ def decode_tora(data: bytes, name: str) -> list[tuple[float, float]]:
 
 
 def read_tora(paths: Sequence[Path], contents: Mapping[Path, bytes] = {}) -> Tracks:
-    """The objects of several files as tracks of one clip, each resampled to the longest. contents: of files that were read
-    already."""
+    """The objects of several files as tracks of one clip, each resampled to the longest. contents: of files that were
+    read already."""
     read = {path: contents[path] if path in contents else read_bytes(path) for path in paths}
     lists = [[(*point, True) for point in decode_tora(data, str(path))] for path, data in read.items()]
     return join(lists, canvas=(SIDE, SIDE))
@@ -71,8 +72,8 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def encode_tora(tracks: Tracks, path: Path) -> dict[Path, bytes]:
-    """{file: content}: `path` for one track, x_1of3.txt and so on for several. Whole numbers, as Tora's reader needs; the
-    format has no visibility. Tracks without a canvas are taken to be on Tora's."""
+    """{file: content}: `path` for one track, x_1of3.txt and so on for several. Whole numbers, as Tora's reader needs;
+    the format has no visibility. Tracks without a canvas are taken to be on Tora's."""
     on_canvas = tracks.resize(SIDE, SIDE, source=(SIDE, SIDE)).path.round().long()
     count = tracks.count
     paths = [path] if count == 1 else [path.with_name(f"{path.stem}_{i}of{count}{path.suffix}") for i in range(1, count + 1)]
@@ -81,8 +82,8 @@ def encode_tora(tracks: Tracks, path: Path) -> dict[Path, bytes]:
     }
 
 
-# What the release does with a file, kept apart because it is not what this pack does: it thins or repeats points, cuts the
-# tail off trajectories of between one and two clips' length, and rounds down twice. alibaba/Tora traj_utils.py.
+# What the release does with a file, kept apart because it is not what this pack does: it thins or repeats points, cuts
+# the tail off trajectories of between one and two clips' length, and rounds down twice. alibaba/Tora traj_utils.py.
 
 NOWHERE = (512, 512)  # what a trajectory of one point becomes
 

@@ -36,7 +36,8 @@ class Tracks:
 
     path: [frames, tracks, 2] float32, pixels of the canvas, x right, y down; positions off the canvas are valid.
     visibility: [frames, tracks] bool. canvas: (width, height) in pixels, None where unknown. fps: frames per second.
-    Arrays and lists are converted; TracksError where a value is not finite, a shape does not agree, or a size is absurd.
+    Arrays and lists are converted; TracksError where a value is not finite, a shape does not agree, or a size is
+    absurd.
     """
 
     path: Tensor
@@ -170,8 +171,8 @@ class Tracks:
     # Together
 
     def merge(self, *others: Tracks) -> Tracks:
-        """All tracks side by side, these first. Shorter ones are resampled to the longest, so that each still drives the
-        whole clip; each is resized to this canvas, and one without a canvas is taken to be on it."""
+        """All tracks side by side, these first. Shorter ones are resampled to the longest, so that each still drives
+        the whole clip; each is resized to this canvas, and one without a canvas is taken to be on it."""
         everyone = [self, *others]
         frames = max(tracks.frames for tracks in everyone)
         canvas = next((tracks.canvas for tracks in everyone if tracks.canvas), None)
@@ -195,11 +196,12 @@ class Tracks:
         canvas: tuple[int, int] | None = None,
         fps: float | None = None,
     ) -> Tracks:
-        """The tracks that a drawing of the spline editor gives. state: the document as JSON text or parsed (document.py).
+        """The tracks that a drawing of the spline editor gives. state: the document as JSON text or parsed
+        (document.py).
 
-        frames, canvas, fps: where the clip is not as drawn; the motion is stretched to other frames (evaluated there, not
-        resampled) and scaled to another canvas. TracksError names the track and the field that is wrong, and says so where
-        nothing is drawn.
+        frames, canvas, fps: where the clip is not as drawn; the motion is stretched to other frames (evaluated there,
+        not resampled) and scaled to another canvas. TracksError names the track and the field that is wrong, and says
+        so where nothing is drawn.
         """
         from .document import NOTHING, parse
         from .spline import evaluate

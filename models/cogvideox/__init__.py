@@ -1,4 +1,5 @@
-"""Tora's room: builds CogVideoX models from checkpoints. What they do is in `system`, the maths in the files beside it."""
+"""Tora's room: builds CogVideoX models from checkpoints. What they do is in `system`, the maths in the files beside
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ SENSITIVE = ("patch_embed", "norm", "time_embedding", "ofs_embedding", "proj_out
 
 
 def build(checkpoint: Checkpoint, found: Description) -> nn.Module:
-    """The network of a checkpoint's part that was recognised as `found`, from any layout, its weights as in the file."""
+    """The network of a checkpoint's part that was recognised as `found`, from any layout, its weights as in the
+    file."""
     with torch.device("meta"):
         module = MODULES[found.kind](found.config)
     return assign(module, by_plan(checkpoint.part(found.kind)), ignore=IGNORED).eval()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class CogVideoXConfig:
     """Names of huggingface/diffusers CogVideoXTransformer3DModel, values of CogVideoX-5B.
 
-    patch_size_t: 1 is CogVideoX 1.0 (null in its config.json), 2 is 1.5. sample_width, sample_height: the latent size that
-    rotary positions are scaled to. sample_frames: of a video. ofs_embed_dim: 0 where there is none.
+    patch_size_t: 1 is CogVideoX 1.0 (null in its config.json), 2 is 1.5. sample_width, sample_height: the latent size
+    that rotary positions are scaled to. sample_frames: of a video. ofs_embed_dim: 0 where there is none.
     traj_extractor_channels: width of Tora's trajectory features, 0 in a plain CogVideoX.
     """
 
@@ -49,8 +49,8 @@ class CogVideoXConfig:
 class CogVideoXVAEConfig:
     """Names and values of huggingface/diffusers AutoencoderKLCogVideoX as CogVideoX-5B sets them.
 
-    sample_height, sample_width: pixels; half of them is the size of a tile. scaling_factor: normalised latents are plain ones
-    times it. invert_scale_latents: those of the start image are divided by it instead (CogVideoX 1.5).
+    sample_height, sample_width: pixels; half of them is the size of a tile. scaling_factor: normalised latents are
+    plain ones times it. invert_scale_latents: those of the start image are divided by it instead (CogVideoX 1.5).
     """
 
     block_out_channels: tuple[int, ...] = (128, 256, 256, 512)

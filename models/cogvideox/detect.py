@@ -15,8 +15,8 @@ FAMILY = "cogvideox"
 USUAL_TOKENS = 13 * 30 * 45 + 226
 USUAL_PIXELS = 9 * 480 * 720
 DIM_OF_2B = 1920
-# What the tensors alone decide: a SAT file has the table of learned positions, but its code never adds it, and Tora's parts
-# may have been joined to a base whose header knows nothing of them.
+# What the tensors alone decide: a SAT file has the table of learned positions, but its code never adds it, and Tora's
+# parts may have been joined to a base whose header knows nothing of them.
 BY_KEYS = ("use_learned_positional_embeddings", "traj_extractor_channels")
 TORA_KEYS = ("fuser.0.flow_gamma_spatial.weight", "traj_extractor.conv_in.weight")
 
@@ -39,7 +39,8 @@ def diffusion_model(shapes: Shapes, stated: Mapping) -> Description | None:
     elif config.in_channels not in (config.out_channels, 2 * config.out_channels):
         problem = (
             f"this CogVideoX model takes {config.in_channels} channels; {config.out_channels} (text-to-video) and "
-            f"{2 * config.out_channels} (image-to-video) are supported. It is a variant for other tasks. Use CogVideoX-5B or Tora."
+            f"{2 * config.out_channels} (image-to-video) are supported. It is a variant for other tasks. Use "
+            "CogVideoX-5B or Tora."
         )
     elif any(key in shapes for key in TORA_KEYS) and not all(key in shapes for key in TORA_KEYS):
         lacking = next(key for key in TORA_KEYS if key not in shapes)
@@ -56,13 +57,14 @@ def layers_differ(shapes: Shapes, config: CogVideoXConfig) -> str | None:
     if fusers == extracted == config.num_layers:
         return None
     return (
-        f"Tora's parts are for another base: they have {fusers} fusers and {extracted} trajectory features, the transformer has "
-        f"{config.num_layers} blocks. Use the CogVideoX-5B model that they were trained on."
+        f"Tora's parts are for another base: they have {fusers} fusers and {extracted} trajectory features, the "
+        f"transformer has {config.num_layers} blocks. Use the CogVideoX-5B model that they were trained on."
     )
 
 
 def transformer_config(shapes: Shapes, stated: Mapping) -> CogVideoXConfig:
-    """Sizes from shapes; of positions only what version the model is, so sizes of CogVideoX 1.0 and 1.5 are the rule."""
+    """Sizes from shapes; of positions only what version the model is, so sizes of CogVideoX 1.0 and 1.5 are the
+    rule."""
     proj = shapes["patch_embed.proj.weight"]
     newer = len(proj) == 2
     head_dim = shapes["transformer_blocks.0.attn1.norm_q.weight"][0]

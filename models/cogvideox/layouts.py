@@ -1,5 +1,5 @@
-"""Other layouts of CogVideoX and Tora weights, as a plan of where each parameter comes from: the original SAT release, and
-Tora's parts in files of their own. Knows names and rows; reads no tensor."""
+"""Other layouts of CogVideoX and Tora weights, as a plan of where each parameter comes from: the original SAT release,
+and Tora's parts in files of their own. Knows names and rows; reads no tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ..common.readers import Entry
 
 @dataclass(frozen=True)
 class Source:
-    """Where a parameter comes from: the tensor `key`, of whose `count` equal parts along dim 0 those in `parts` are used."""
+    """Where a parameter comes from: the tensor `key`, of whose `count` equal parts along dim 0 those in `parts` are
+    used."""
 
     key: str
     parts: tuple[int, ...] = (0,)
@@ -34,7 +35,8 @@ class Source:
 
 
 # The SAT release: alibaba/Tora sat/dit_video_concat.py:DiffusionTransformer -> diffusers. (pattern, ((name, parts), …),
-# equal parts in all). In adaLN: shift, scale, gate of the attention, then of the feed-forward, for video and then for text.
+# equal parts in all). In adaLN: shift, scale, gate of the attention, then of the feed-forward, for video and then for
+# text.
 BLOCK = r"transformer_blocks.\1"
 SAT = tuple((re.compile(pattern), targets, count) for pattern, targets, count in (
     (r"transformer\.layers\.(\d+)\.attention\.query_key_value\.(\w+)",

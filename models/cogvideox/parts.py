@@ -1,5 +1,5 @@
-"""Tora's trajectory parts in files of their own (fuser*.safetensors, traj_extractor*.safetensors), joined to a CogVideoX base.
-Layout: kijai/ComfyUI-CogVideoXWrapper model_loading.py:DownloadAndLoadToraModel."""
+"""Tora's trajectory parts in files of their own (fuser*.safetensors, traj_extractor*.safetensors), joined to a
+CogVideoX base. Layout: kijai/ComfyUI-CogVideoXWrapper model_loading.py:DownloadAndLoadToraModel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PARTS = {"fuser": "0.flow_gamma_spatial.weight", "traj_extractor": "conv_in.weig
 
 
 def with_motion(base: Checkpoint, found: Description, path) -> Checkpoint:
-    """The base with Tora's two parts. path: one of their files; the other is found by its name, in the same folder or in the
-    one named after it. CheckpointError where a file is missing, is something else, or does not fit the base."""
+    """The base with Tora's two parts. path: one of their files; the other is found by its name, in the same folder or
+    in the one named after it. CheckpointError where a file is missing, is something else, or does not fit the base."""
     part = base.part(found.kind)
     if any(key in part for key in TORA_KEYS):
         raise CheckpointError(f"{base.path} holds Tora's parts already: load it without {path}.")

@@ -17,8 +17,8 @@ LENGTH = 226  # tokens, </s> and padding included
 PAD = 0
 FOLDERS = (".", "../tokenizer", "tokenizer", "google/t5-v1_1-xxl", "t5_tokenizer")  # seen from the file
 ADVICE = (
-    "Put T5's spiece.model or tokenizer.json (from google/t5-v1_1-xxl on Hugging Face) into the same folder, or name the "
-    "text_encoder folder of CogVideoX in diffusers' format, which has it beside it."
+    "Put T5's spiece.model or tokenizer.json (from google/t5-v1_1-xxl on Hugging Face) into the same folder, or name "
+    "the text_encoder folder of CogVideoX in diffusers' format, which has it beside it."
 )
 
 
@@ -37,7 +37,8 @@ class TextEncoder(t5.TextEncoder):
 def load(
     checkpoint: Checkpoint, found: Description, dtype: str = "auto", device="cpu", tokenizer: str | Path | None = None
 ) -> TextEncoder:
-    """T5 v1.1 from transformers' files or ComfyUI's (t5xxl_*.safetensors, also scaled fp8) that were recognised as `found`.
+    """T5 v1.1 from transformers' files or ComfyUI's (t5xxl_*.safetensors, also scaled fp8) that were recognised as
+    `found`.
 
     tokenizer: a folder or file (tokenizer.json, spiece.model); by default one inside or beside the file.
     CheckpointError where the file is incomplete.

@@ -1,6 +1,7 @@
 """Frames through a VAE in overlapping tiles, blended as diffusers blends CogVideoX's. Knows no network.
 
-Source: huggingface/diffusers models/autoencoders/autoencoder_kl_cogvideox.py:AutoencoderKLCogVideoX.tiled_encode, tiled_decode.
+Source: huggingface/diffusers models/autoencoders/autoencoder_kl_cogvideox.py:AutoencoderKLCogVideoX.tiled_encode,
+tiled_decode.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Tiling:
 
 
 def in_tiles(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling | None, scale: float) -> Tensor:
-    """`run` of x [batch, channels, frames, h, w], whose output is `scale` times as high and wide, tile by tile where x is
-    larger than a tile. scale: 8 for a decoder, 1/8 for an encoder; the tile is in pixels for both."""
+    """`run` of x [batch, channels, frames, h, w], whose output is `scale` times as high and wide, tile by tile where x
+    is larger than a tile. scale: 8 for a decoder, 1/8 for an encoder; the tile is in pixels for both."""
     if tiling is None:
         return run(x)
     sides = tiling.height, tiling.width

@@ -50,8 +50,8 @@ class PatchEmbed(nn.Module):
         return tokens + self.positions(text.shape[1], frames, height, width).to(tokens)
 
     def positions(self, text: int, frames: int, height: int, width: int) -> Tensor:
-        """The learned table, or for another number of frames than it was learned for a sinusoidal one, as diffusers does
-        (embeddings.py:CogVideoXPatchEmbed.forward)."""
+        """The learned table, or for another number of frames than it was learned for a sinusoidal one, as diffusers
+        does (embeddings.py:CogVideoXPatchEmbed.forward)."""
         if (frames, height, width) == (latent_frames(self.config), *latent_size(self.config)):
             return self.pos_embedding
         grid = tuple(grid_of(self.config, frames, height, width))
@@ -178,9 +178,9 @@ class CogVideoXTransformer(nn.Module):
         """v of `x`.
 
         x: [batch, out_channels, frames, height, width] noisy latents, sides multiples of the patch size. t: [batch]
-        timesteps 0..999. text: [batch, tokens, text_embed_dim]. image: [batch, in_channels - out_channels, frames, height,
-        width] latents of the start image (i2v). flow: [batch, out_channels, frames, height, width] latents of the flow
-        video (Tora), or None for plain CogVideoX; strength: factor of its features. -> the shape of x.
+        timesteps 0..999. text: [batch, tokens, text_embed_dim]. image: [batch, in_channels - out_channels, frames,
+        height, width] latents of the start image (i2v). flow: [batch, out_channels, frames, height, width] latents of
+        the flow video (Tora), or None for plain CogVideoX; strength: factor of its features. -> the shape of x.
         """
         config = self.config
         time = self.time_embedding(sinusoidal_embedding(t, config.dim).to(x.dtype))

@@ -1,8 +1,8 @@
 """The causal video VAE of CogVideoX, under the parameter names of diffusers.
 
-Knows nothing of files or ComfyUI. Source: huggingface/diffusers models/autoencoders/autoencoder_kl_cogvideox.py. A clip goes
-through in chunks, and the chunks are part of the function: group statistics are those of a chunk. What a convolution must
-remember of earlier frames lives in a `Stream`.
+Knows nothing of files or ComfyUI. Source: huggingface/diffusers models/autoencoders/autoencoder_kl_cogvideox.py. A clip
+goes through in chunks, and the chunks are part of the function: group statistics are those of a chunk. What a
+convolution must remember of earlier frames lives in a `Stream`.
 """
 
 from __future__ import annotations
@@ -209,8 +209,8 @@ class CogVideoXVAE(nn.Module):
         return self.moments(pixels).chunk(2, dim=1)[0]
 
     def decode(self, latents: Tensor, tiling: Tiling | None = None) -> Tensor:
-        """[batch, latent_channels, 1 + 2n, h, w] -> [batch, 3, 1 + 8n, 8h, 8w], not clamped. An even number of latent frames,
-        which no clip of 1 + 8n frames has, gives four frames each."""
+        """[batch, latent_channels, 1 + 2n, h, w] -> [batch, 3, 1 + 8n, 8h, 8w], not clamped. An even number of latent
+        frames, which no clip of 1 + 8n frames has, gives four frames each."""
         return in_tiles(lambda part: in_chunks(self.decoder, part, LATENT_CHUNK), latents, tiling, self.spatial)
 
 

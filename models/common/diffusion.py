@@ -1,5 +1,6 @@
 """Solvers for diffusion models that predict v (x = sqrt(a) * clean + sqrt(1 - a) * noise; v = sqrt(a) * noise -
-sqrt(1 - a) * clean), as CogVideoX uses them: DDIM, and DPM-Solver++ (2M) with noise. They know no model and no generator."""
+sqrt(1 - a) * clean), as CogVideoX uses them: DDIM, and DPM-Solver++ (2M) with noise. They know no model and no
+generator."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ EXPONENT = 5.0  # of the dynamic guidance
 
 @lru_cache(maxsize=8)
 def signal_levels(shift: float) -> tuple[float, ...]:
-    """a of each training timestep, from near 1 down to exactly 0: betas evenly spaced in their square roots, the signal-to-
-    noise ratio divided by `shift`, rescaled so that the last timestep is pure noise (arXiv 2305.08891, algorithm 1).
+    """a of each training timestep, from near 1 down to exactly 0: betas evenly spaced in their square roots, the
+    signal-to-noise ratio divided by `shift`, rescaled so that the last timestep is pure noise (arXiv 2305.08891,
+    algorithm 1).
 
     In float64, as huggingface/diffusers schedulers/scheduling_dpm_cogvideox.py:CogVideoXDPMScheduler.__init__.
     """
@@ -35,7 +37,8 @@ def signal_levels(shift: float) -> tuple[float, ...]:
 class DDIM(Schedule):
     """Deterministic: Song et al., arXiv 2010.02502, as scheduling_ddim_cogvideox.py:CogVideoXDDIMScheduler.
 
-    The level after a step is that of `timestep - 1000 // steps`, which is the next timestep only where `steps` divides 1000.
+    The level after a step is that of `timestep - 1000 // steps`, which is the next timestep only where `steps` divides
+    1000.
     """
 
     def __init__(self, steps: int, shift: float):
@@ -73,17 +76,18 @@ class DDIM(Schedule):
 
 
 class SDEDPMPlusPlus(DDIM):
-    """DPM-Solver++(2M) with noise, Lu et al., arXiv 2211.01095, and CogVideoX's dynamic guidance: what the 5B models are run
-    with (scheduling_dpm_cogvideox.py:CogVideoXDPMScheduler, alibaba/Tora diffusers-version/inference.py)."""
+    """DPM-Solver++(2M) with noise, Lu et al., arXiv 2211.01095, and CogVideoX's dynamic guidance: what the 5B models
+    are run with (scheduling_dpm_cogvideox.py:CogVideoXDPMScheduler, alibaba/Tora diffusers-version/inference.py)."""
 
     def __init__(self, steps: int, shift: float):
         super().__init__(steps, shift)
         self.clean: Tensor | None = None
 
     def guidance(self, cfg: float) -> float:
-        """Grows from 1 to 1 + cfg in the last steps; before, where the training timestep exceeds the number of steps, it
-        jumps about between them, and so it does in every release: sgm/modules/diffusionmodules/guiders.py:DynamicCFG.
-        In float64 and in this order, since the argument reaches 1e12."""
+        """Grows from 1 to 1 + cfg in the last steps; before, where the training timestep exceeds the number of steps,
+        it jumps about between them, and so it does in every release:
+        sgm/modules/diffusionmodules/guiders.py:DynamicCFG. In float64 and in this order, since the argument reaches
+        1e12."""
         steps = len(self.timesteps)
         return 1 + cfg * ((1 - math.cos(math.pi * ((steps - self.timestep) / steps) ** EXPONENT)) / 2)
 

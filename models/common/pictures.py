@@ -37,7 +37,8 @@ def cover(
 
 
 def seen(w: int, h: int, width: int, height: int, fit: str) -> tuple[int, int, int, int]:
-    """The part (left, top, width, height) of a w x h picture that a width x height video shows; `fit` as for `cover`."""
+    """The part (left, top, width, height) of a w x h picture that a width x height video shows; `fit` as for
+    `cover`."""
     if fit not in FITS:
         raise ModelError(f"fit is '{fit}': it must be one of {', '.join(FITS)}.")
     left = top = 0

@@ -67,7 +67,8 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
 
 
 def _config_beside(path: Path, file: Path) -> dict[str, str]:
-    """The config.json of a diffusers folder, as the entry that a header could hold; nothing of other files' neighbours."""
+    """The config.json of a diffusers folder, as the entry that a header could hold; nothing of other files'
+    neighbours."""
     config = file.with_name("config.json")
     if not (path.is_dir() or file.name.startswith("diffusion_pytorch_model")) or not config.is_file():
         return {}

@@ -46,8 +46,9 @@ def crop_region(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int
 def rotary_at(times: Tensor, rows: Tensor, columns: Tensor, head_dim: int, device: torch.device) -> Tensor:
     """Rotations of the tokens of a video grid at given positions, interleaved pairs, theta 10000.
 
-    times, rows, columns: positions along each axis. A quarter of the channels turns with time, three eighths with each of
-    the others (huggingface/diffusers embeddings.py:get_3d_rotary_pos_embed). -> [2, tokens, head_dim] for `apply_rotary`.
+    times, rows, columns: positions along each axis. A quarter of the channels turns with time, three eighths with each
+    of the others (huggingface/diffusers embeddings.py:get_3d_rotary_pos_embed). -> [2, tokens, head_dim] for
+    `apply_rotary`.
     """
     axes = list(zip((times, rows, columns), (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)))
     angles = []

@@ -44,13 +44,13 @@ def sample(
     """Normalised latents [1, channels, frames, h, w] of the video that follows `motion`.
 
     steps: evaluations of the model (twice as many where cfg is not 1). cfg: 1 leaves the negative prompt out. shift:
-    of the noise schedule. denoise: below 1, `latents` (normalised; by default those of the motion) are kept in part: the
-    schedule's last share is run. noise: used instead of that of `seed`: the start, or the start and then what the solver
-    draws. callback(step, steps, x0): after each step, with the estimate of the clean latents; what it raises ends the
-    sampling. total_steps: length of the schedule, the last
+    of the noise schedule. denoise: below 1, `latents` (normalised; by default those of the motion) are kept in part:
+    the schedule's last share is run. noise: used instead of that of `seed`: the start, or the start and then what the
+    solver draws. callback(step, steps, x0): after each step, with the estimate of the clean latents; what it raises
+    ends the sampling. total_steps: length of the schedule, the last
     `steps` of which are run, in place of what denoise makes of them. cfg_rescale: 0..1, how far guidance keeps the
-    contrast of the prompt's own prediction. step_cache: threshold up to which steps are skipped (0: none), where the model
-    can. ModelError where the inputs do not belong together.
+    contrast of the prompt's own prediction. step_cache: threshold up to which steps are skipped (0: none), where the
+    model can. ModelError where the inputs do not belong together.
     """
     shape = model.latent_shape(motion.width, motion.height, motion.frames)
     model.check_inputs(text, motion)

@@ -1,5 +1,5 @@
-"""Solvers for flow models (x = (1 - sigma) * clean + sigma * noise, predicted: noise - clean): UniPC, DPM++ 2M, Euler; and
-the names of all solvers. They know sigmas, velocities and latents; not models, guidance or noise generators."""
+"""Solvers for flow models (x = (1 - sigma) * clean + sigma * noise, predicted: noise - clean): UniPC, DPM++ 2M, Euler;
+and the names of all solvers. They know sigmas, velocities and latents; not models, guidance or noise generators."""
 
 import math
 from collections.abc import Callable
@@ -70,8 +70,8 @@ class Euler(FlowScheduler):
 class FlowEuler(Euler):
     """Euler from sigma 1 to 1/1000, then to 0, without rounding of the timesteps: EasyAnimate V5.1.
 
-    Source: diffusers v0.31 FlowMatchEulerDiscreteScheduler with use_dynamic_shifting, whose shift is exp(mu); EasyAnimate
-    always gives mu = 1, so that the `shift` in its scheduler_config.json is without effect.
+    Source: diffusers v0.31 FlowMatchEulerDiscreteScheduler with use_dynamic_shifting, whose shift is exp(mu);
+    EasyAnimate always gives mu = 1, so that the `shift` in its scheduler_config.json is without effect.
     """
 
     def noise_levels(self, steps: int, shift: float) -> Tensor:

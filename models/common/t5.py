@@ -25,7 +25,8 @@ NAMES = ("tokenizer.json", "spiece.model")
 
 
 class TextEncoder:
-    """A T5 encoder and its tokenizer. `config`: transformers'; `width`: of the rows it gives; `length`: tokens at most."""
+    """A T5 encoder and its tokenizer. `config`: transformers'; `width`: of the rows it gives; `length`: tokens at
+    most."""
 
     name: ClassVar[str]  # in a sentence
     tokenizer_advice: ClassVar[str]  # where its tokenizer comes from
@@ -97,8 +98,8 @@ def build(name: str, sizes: dict) -> nn.Module:
 
 
 def find_tokenizer(part: Checkpoint, stated: str | Path | None, folders: tuple[str, ...], advice: str):
-    """A function from text to token ids ending in </s>: from `stated` (a file or folder), else from the file, else from one
-    of `folders` beside it; None where there is none (ids can still be encoded). advice: for the error."""
+    """A function from text to token ids ending in </s>: from `stated` (a file or folder), else from the file, else from
+    one of `folders` beside it; None where there is none (ids can still be encoded). advice: for the error."""
     beside = [f"{folder}/{name}" for folder in folders for name in NAMES]
     if stated is not None:
         path = Path(stated)

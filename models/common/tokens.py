@@ -6,7 +6,8 @@ from pathlib import Path
 
 from .errors import CheckpointError
 
-# What GPT-2's byte-level BPE cuts text into before merging, as Qwen2 refines it: transformers qwen2/tokenization_qwen2.py.
+# What GPT-2's byte-level BPE cuts text into before merging, as Qwen2 refines it: transformers
+# qwen2/tokenization_qwen2.py.
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )

@@ -163,7 +163,8 @@ class VideoVAE:
         """
         if latents.ndim != 5 or latents.shape[1] != self.channels:
             raise ModelError(
-                f"{self.path.name} decodes latents [batch, {self.channels}, frames, h, w]; these are {list(latents.shape)}: "
+                f"{self.path.name} decodes latents [batch, {self.channels}, frames, h, w]; these are "
+                f"{list(latents.shape)}: "
                 "they come from another system's model."
             )
         plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)

@@ -14,8 +14,8 @@ def pluecker_video(poses: CameraPoses, width: int, height: int) -> Tensor:
     """[1, 6, frames, height, width] float32: origin x direction, and direction, of the ray through each pixel's centre,
     in the axes of the first camera.
 
-    As easyanimate/data/dataset_image_video.py:ray_condition, but with the cross product over the three axes for clips of
-    three frames too.
+    As easyanimate/data/dataset_image_video.py:ray_condition, but with the cross product over the three axes for clips
+    of three frames too.
     """
     fx, fy, cx, cy = torch.from_numpy(poses.pixel_lens(width, height)).float().unbind(-1)  # [frames]
     camera_to_world = torch.from_numpy(poses.relative()).float()

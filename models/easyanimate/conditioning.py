@@ -37,7 +37,8 @@ def video_of_images(
     """The video that start and end pictures stand for, and its mask.
 
     start: [n, h, w, 3], the first n frames; end: [1, h, w, 3], the last. -> [1, 3, frames, height, width] in 0..1, the
-    first start picture (else the end) wherever nothing is given; [1, 1, frames, height, width], 0 at given frames, else 1.
+    first start picture (else the end) wherever nothing is given; [1, 1, frames, height, width], 0 at given frames, else
+    1.
     """
     if end is not None and len(end) != 1:
         raise ModelError(f"There are {len(end)} end images: a clip has one last frame. Give one picture.")

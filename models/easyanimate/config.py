@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EasyAnimateConfig:
-    """Names of aigc-apps/EasyAnimate easyanimate/models/transformer3d.py:EasyAnimateTransformer3DModel, sizes of the 12B.
+    """Names of aigc-apps/EasyAnimate easyanimate/models/transformer3d.py:EasyAnimateTransformer3DModel, sizes of the
+    12B.
 
     in_channels: 16 noisy latents and what the variant adds. mmdit_layers: how many blocks, from the first, have weights
     of their own for text; in the others text and video share them.

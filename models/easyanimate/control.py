@@ -1,4 +1,5 @@
-"""Tracks as EasyAnimate's trajectory control sees them: a video of Gaussian spots. Knows tracks and pixels, no network."""
+"""Tracks as EasyAnimate's trajectory control sees them: a video of Gaussian spots. Knows tracks and pixels, no
+network."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ def heat_video(tracks: Tracks, width: int, height: int) -> Tensor:
     """[frames, height, width] uint8: a spot round each visible point, the brightest of those that overlap.
 
     tracks: in pixels of the video. As comfyui/comfyui_nodes.py:CreateTrajectoryBasedOnKJNodes draws it, where the last
-    row and column stay black and a spot at an edge is squeezed into what is left of it; but for any number of tracks, and
-    with parts of a pixel, between which the drawn spots are blended.
+    row and column stay black and a spot at an edge is squeezed into what is left of it; but for any number of tracks,
+    and with parts of a pixel, between which the drawn spots are blended.
     """
     radius = spot_radius(width, height)
     video = np.zeros((tracks.frames, height, width), np.uint8)
@@ -74,8 +75,8 @@ def stamp(frame: np.ndarray, x: int, y: int, radius: int, join) -> None:
 
 
 def brightest(first: Tensor, second: Tensor) -> Tensor:
-    """Two control videos [frames, height, width, 3] in one: the brighter of both, at the first one's size, as long as the
-    shorter. comfyui/comfyui_nodes.py:ImageMaximumNode."""
+    """Two control videos [frames, height, width, 3] in one: the brighter of both, at the first one's size, as long as
+    the shorter. comfyui/comfyui_nodes.py:ImageMaximumNode."""
     frames = min(len(first), len(second))
     second = second[:frames].movedim(-1, 1)
     if second.shape[-2:] != first.shape[1:3]:

@@ -95,8 +95,8 @@ def text_encoder(shapes: Shapes, stated: Mapping) -> Description | None:
     if any(re.fullmatch(r"(?:model\.)?visual\.blocks\.0\.mlp\.gate_proj\.weight", key) for key in shapes):
         return _cannot(
             "text encoder", "qwen2.5-vl",
-            "this is Qwen2.5-VL, whose text EasyAnimate cannot read. Use Qwen2-VL-7B-Instruct, or the text_encoder of an "
-            "EasyAnimate V5.1 release.",
+            "this is Qwen2.5-VL, whose text EasyAnimate cannot read. Use Qwen2-VL-7B-Instruct, or the text_encoder of "
+            "an EasyAnimate V5.1 release.",
         )  # fmt: skip
     vocabulary, width = found["embed_tokens.weight"]
     queries, keys = found["layers.0.self_attn.q_proj.weight"][0], found["layers.0.self_attn.k_proj.weight"][0]

@@ -36,7 +36,8 @@ def smooth(images: Tensor, width: int, height: int, fit: str, what: str) -> Tens
 
 
 def nearest(images: Tensor, width: int, height: int, fit: str, what: str) -> Tensor:
-    """Frames of a video, or a reference picture -> [1, 3, frames, height, width] in -1..1, resized to the nearest pixel."""
+    """Frames of a video, or a reference picture -> [1, 3, frames, height, width] in -1..1, resized to the nearest
+    pixel."""
     part = cropped(bytes_of(images, what), width, height, fit).movedim(-1, 1) / 255
     return F.interpolate(part, size=(height, width)).movedim(1, 0)[None] * 2 - 1
 
@@ -46,7 +47,8 @@ def redrawn(mask: Tensor, width: int, height: int, fit: str, frames: int) -> Ten
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or 1 < len(mask) < frames:
         raise ModelError(
-            f"The mask is {list(mask.shape)}: [height, width] for the whole clip, or a mask for each of its {frames} frames."
+            f"The mask is {list(mask.shape)}: [height, width] for the whole clip, or a mask for each of its {frames} "
+            "frames."
         )
     part = cropped((mask[:frames].float().cpu() * 255).clamp(0, 255).to(torch.uint8), width, height, fit)
     resized = [np.array(Image.fromarray(plane.numpy()).resize((width, height))) for plane in part]

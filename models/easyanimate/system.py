@@ -1,4 +1,5 @@
-"""EasyAnimate V5.1 as the rest of the pack uses it: conditioning by variant, one prediction, latents to pixels and back.
+"""EasyAnimate V5.1 as the rest of the pack uses it: conditioning by variant, one prediction, latents to pixels and
+back.
 
 Everything that EasyAnimate does differently from the other families stands here; the maths is in the files beside it.
 """
@@ -97,7 +98,8 @@ class EasyAnimateModel(VideoModel):
         known = known or STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
         if known is None:
             raise ModelError(
-                f"How far {self.path.name} changes from step to step is known for the 7B and 12B models only: set the step "
+                f"How far {self.path.name} changes from step to step is known for the 7B and 12B models only: set the "
+                "step "
                 "cache to 0."
             )
         return StepCache(known, threshold, steps)
@@ -230,7 +232,8 @@ class EasyAnimateModel(VideoModel):
         """The camera's channels, and a picture of them."""
         if poses is None:
             raise ModelError(
-                f"{self.path.name} is the Control-Camera model, which needs camera poses: connect Trajectory Camera Poses "
+                f"{self.path.name} is the Control-Camera model, which needs camera poses: connect Trajectory Camera "
+                "Poses "
                 "(its move may be Static)."
             )
         poses = poses.resample(frames)
@@ -239,7 +242,8 @@ class EasyAnimateModel(VideoModel):
     def predict(
         self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor], cache: StepCache | None = None
     ) -> Tensor:
-        """Flow (noise minus video) of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""
+        """Flow (noise minus video) of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t`
+        [batch]."""
         cast = {name: value.to(self.device, self.dtype) for name, value in inputs.items()}
         return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast, cache=cache)
 

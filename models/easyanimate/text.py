@@ -23,7 +23,8 @@ LENGTH = 256  # tokens, padding included: easyanimate/pipeline/pipeline_easyanim
 PAD = 151643  # <|endoftext|>
 SPECIAL = {"<|endoftext|>": PAD, "<|im_start|>": 151644, "<|im_end|>": 151645}
 TEMPLATE = (  # Qwen2-VL's chat template for one message, with its default system prompt
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>"
+    "\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 )
 
 STEM = r"(?:model\.)?(?:language_model\.)?(?:model\.)?"  # in front of the text half, by version of transformers

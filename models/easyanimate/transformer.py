@@ -1,9 +1,9 @@
 """The diffusion transformer of EasyAnimate V5.1 (7B and 12B), under the official parameter names.
 
-Plain modules: precision, fp8 and swapping are applied from outside; files, samplers and what the extra channels hold are
-unknown here. Source: aigc-apps/EasyAnimate easyanimate/models/transformer3d.py (EasyAnimateTransformer3DModel),
-attention.py (EasyAnimateDiTBlock), processor.py (EasyAnimateAttnProcessor2_0). The release ignores the text mask: padded
-tokens are attended to.
+Plain modules: precision, fp8 and swapping are applied from outside; files, samplers and what the extra channels hold
+are unknown here. Source: aigc-apps/EasyAnimate easyanimate/models/transformer3d.py (EasyAnimateTransformer3DModel),
+attention.py (EasyAnimateDiTBlock), processor.py (EasyAnimateAttnProcessor2_0). The release ignores the text mask:
+padded tokens are attended to.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The causal video VAE of EasyAnimate V5.1 (Magvit), under the official parameter names.
 
 Knows nothing of files, tiling or ComfyUI. Structure and constants: aigc-apps/EasyAnimate
-easyanimate/models/autoencoder_magvit.py (AutoencoderKLMagvit with cache_mag_vae), easyanimate/vae/ldm/modules/vaemodules.
-The video is streamed: the first frame alone, then groups of frames; what a convolution must remember of earlier frames
-lives in a `Stream`, so that a chunk of any length gives the numbers of the whole clip.
+easyanimate/models/autoencoder_magvit.py (AutoencoderKLMagvit with cache_mag_vae),
+easyanimate/vae/ldm/modules/vaemodules. The video is streamed: the first frame alone, then groups of frames; what a
+convolution must remember of earlier frames lives in a `Stream`, so that a chunk of any length gives the numbers of the
+whole clip.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ class EasyAnimateVAE(nn.Module):
     def encode(self, pixels: Tensor, chunk: int | None = None) -> Tensor:
         """Mean of the latent distribution.
 
-        pixels: [batch, 3, 1 + 4n, height, width] in -1..1. chunk: frames encoded at a time after the first, a multiple of
-        4 (default 4: least memory, same numbers). -> [batch, latent_channels, 1 + n, height / 8, width / 8]
+        pixels: [batch, 3, 1 + 4n, height, width] in -1..1. chunk: frames encoded at a time after the first, a multiple
+        of 4 (default 4: least memory, same numbers). -> [batch, latent_channels, 1 + n, height / 8, width / 8]
         """
         return self.moments(pixels, chunk).chunk(2, dim=1)[0]
 

@@ -42,7 +42,8 @@ def load_vae(checkpoint: Checkpoint, found: Description, dtype: str, device: tor
 
 
 def latent_format(stated: dict):
-    """Wan 2.1's statistics; a small model of our own states its own linear preview as `latent_rgb`: 16 rows and a bias."""
+    """Wan 2.1's statistics; a small model of our own states its own linear preview as `latent_rgb`: 16 rows and a
+    bias."""
     rows = stated.get("latent_rgb")
     if not rows:
         return WAN21

@@ -84,7 +84,8 @@ class WanVideoModel(VideoModel):
             raise ModelError("method is 'ati', but no tracks are connected: connect tracks, or set method to 'none'.")
         if method == "ati" and self.variant != "i2v":
             raise ModelError(
-                f"{self.path.name} is a text-to-video model; ATI's tracks need the image-to-video model with ATI's weights."
+                f"{self.path.name} is a text-to-video model; ATI's tracks need the image-to-video model with ATI's "
+                "weights."
             )
         return method
 
@@ -111,8 +112,9 @@ class WanVideoModel(VideoModel):
 
         image: [.., height, width, 3] in 0..1, the first is the start frame; fitted to width x height by `fit`: 'crop'
         (scaled to cover, centred) or 'stretch' (as the official code). Tracks drawn on the picture follow its crop.
-        image_tokens: [1, tokens, clip_dim] of the image encoder. strength: 0 is without tracks, 1 as trained. start_percent,
-        end_percent: the part of the schedule in which the tracks act. ModelError where something is missing or does not fit.
+        image_tokens: [1, tokens, clip_dim] of the image encoder. strength: 0 is without tracks, 1 as trained.
+        start_percent, end_percent: the part of the schedule in which the tracks act. ModelError where something is
+        missing or does not fit.
         """
         self.check_size(width, height, frames)
         method = self.resolve_method(method, tracks)
@@ -152,12 +154,14 @@ class WanVideoModel(VideoModel):
             log.warning("No image encoder is connected: %s runs, but was trained with one.", self.path.name)
         elif tokens.ndim != 3 or tokens.shape[-1] != self.config.clip_dim:
             raise ModelError(
-                f"The image tokens are {list(tokens.shape)}; {self.path.name} reads [1, tokens, {self.config.clip_dim}]: "
+                f"The image tokens are {list(tokens.shape)}; {self.path.name} reads [1, tokens, "
+                f"{self.config.clip_dim}]: "
                 "use CLIP vision ViT-H for Wan and ATI, the embedded image encoder for the embedded model."
             )
 
     def predict(self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Flow (noise minus video) of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""
+        """Flow (noise minus video) of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t`
+        [batch]."""
         cast = {name: value.to(self.device, self.dtype) for name, value in inputs.items()}
         return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast)
 

@@ -1,5 +1,5 @@
-"""A small server for ComfyUI's frontend where there is no ComfyUI: the pack's nodes and a few stand-ins for core nodes, run
-by the pack's own graph runner. It answers what the frontend asks at its start, keeps settings, takes uploads, runs
+"""A small server for ComfyUI's frontend where there is no ComfyUI: the pack's nodes and a few stand-ins for core nodes,
+run by the pack's own graph runner. It answers what the frontend asks at its start, keeps settings, takes uploads, runs
 prompts one after another. It knows no model folders and nothing of what is tested.
 
 Routes and messages: comfyanonymous/ComfyUI server.py and execution.py.

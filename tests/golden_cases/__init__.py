@@ -1,4 +1,5 @@
-"""A golden case: what the official code computed, as a folder of data. `tests/test_golden.py` runs every case it finds."""
+"""A golden case: what the official code computed, as a folder of data. `tests/test_golden.py` runs every case it
+finds."""
 
 from __future__ import annotations
 

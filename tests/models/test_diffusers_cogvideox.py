@@ -1,4 +1,5 @@
-"""diffusers' CogVideoX classes are an independent implementation: with the same random weights both give the same numbers."""
+"""diffusers' CogVideoX classes are an independent implementation: with the same random weights both give the same
+numbers."""
 
 from __future__ import annotations
 

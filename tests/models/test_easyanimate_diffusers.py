@@ -30,8 +30,8 @@ def pair(variant_channels: int, **changes):
 def as_released(theirs) -> None:
     """Undoes what diffusers does otherwise than aigc-apps/EasyAnimate, whose weights were trained with the latter.
 
-    1. Since 0.32, rotary positions of a grid whose crop does not start at 0 (any shape but 3:2) are spread to the crop's
-       end times (n - 1) / n instead of from its start by equal steps.
+    1. Since 0.32, rotary positions of a grid whose crop does not start at 0 (any shape but 3:2) are spread to the
+    crop's end times (n - 1) / n instead of from its start by equal steps.
     2. Blocks that share weights between text and video leave out the output projection of the text.
     """
     theirs.rope_embedding.forward = release_rotation(theirs.config.attention_head_dim)

@@ -1,4 +1,5 @@
-"""The training code in small: what it makes is what the pack reads, and what conditions the model is what conditioned it."""
+"""The training code in small: what it makes is what the pack reads, and what conditions the model is what conditioned
+it."""
 
 import json
 

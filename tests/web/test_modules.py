@@ -1,4 +1,5 @@
-"""The editor's pure modules, tested by node's own test runner (`node --test tests/web/*.test.mjs`) where node is there."""
+"""The editor's pure modules, tested by node's own test runner (`node --test tests/web/*.test.mjs`) where node is
+there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The editor as a page of its own, in a browser, used with pointer and keys. Skipped in one line where there is none."""
+"""The editor as a page of its own, in a browser, used with pointer and keys. Skipped in one line where there is
+none."""
 
 from __future__ import annotations
 
