@@ -1,5 +1,4 @@
-"""How well the shipped files follow tracks on photographs that no stage of training has seen; without choosing among
-clips.
+"""How well the shipped files follow tracks on photographs that training has not seen; no clip is left out.
 
 Goes the way a user goes: load, encode, sample, decode, score. Clips are made by the generator of the training clips
 from fixed seeds; the generated video never sees the made one, only its first frame and the tracks that a person would
