@@ -69,6 +69,18 @@ def test_cancel_stops_within_one_step_and_the_next_run_is_as_if_nothing_had_been
     assert pixels(host, host.run(tracks_to_video(sampler__seed=9))) == before
 
 
+@pytest.mark.parametrize("node", ["encode", "decode"])
+def test_cancel_stops_the_vae_between_two_chunks_of_frames(host, node):
+    size = {"encode__width": 256, "encode__height": 256, "encode__frames": 49}
+    fresh(host)
+    with host.listen() as page:
+        prompt_id = host.queue(tracks_to_video(**size, sampler__seed=13, sampler__steps=1), page.client)
+        page.until(lambda page: any(data["node"] == node for data in page.of("executing")))
+        host.post("/interrupt")
+        page.until(lambda page: page.ended(prompt_id))
+        assert [data["node_id"] for data in page.of("execution_interrupted")] == [node]
+
+
 def test_the_same_graph_is_not_run_twice(host):
     graph = tracks_to_video(sampler__seed=11)
     host.run(graph)
