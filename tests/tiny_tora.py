@@ -11,8 +11,7 @@ from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig, CogVideo
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.cogvideox.vae import CogVideoXVAE
 from safetensors.torch import save_file
-
-from .tiny import TEXT_DIM, text_weights
+from tiny import TEXT_DIM, text_weights
 
 TEXT_LENGTH = 12
 DEFAULTS = {"frames": 9, "steps": 2, "cfg": 2.0}
@@ -23,6 +22,7 @@ TRANSFORMER = CogVideoXConfig(
 VAE = CogVideoXVAEConfig(block_out_channels=(4, 4, 8, 8), layers_per_block=1, norm_num_groups=2)
 T2V, I2V, PLAIN = "tiny_tora_t2v.safetensors", "tiny_tora_i2v.safetensors", "tiny_cogvideox.safetensors"
 VAE_FILE, TEXT_FILE = "tiny_cogvideox_vae.safetensors", "tiny_t5.safetensors"
+BARE_TEXT_FILE = "tiny_t5_without_tokenizer.safetensors"  # knows as many tokens as the real one
 
 
 def write_tiny_tora(folder: Path) -> Path:
@@ -34,7 +34,11 @@ def write_tiny_tora(folder: Path) -> Path:
         stated = {**asdict(config), "defaults": DEFAULTS}
         write(folder / "diffusion_models" / name, lively(CogVideoXTransformer(config)), stated)
     write(folder / "vae" / VAE_FILE, CogVideoXVAE(VAE).state_dict(), asdict(VAE))
-    write(folder / "text_encoders" / TEXT_FILE, t5_weights(), {"text_len": TEXT_LENGTH})
+    weights = t5_weights()
+    write(folder / "text_encoders" / TEXT_FILE, weights, {"text_len": TEXT_LENGTH})
+    del weights["spiece_model"]
+    weights["shared.weight"] = torch.randn(32128, TEXT_DIM)
+    write(folder / "text_encoders" / BARE_TEXT_FILE, weights, {"text_len": TEXT_LENGTH})
     return folder
 
 

@@ -16,6 +16,7 @@ import pytest
 from comfyui.host import Host
 from PIL import Image
 from tiny import FILES, write_tiny
+from tiny_tora import write_tiny_tora
 
 FRONTENDS = Path(sys.prefix) / "frontends"  # Makefile
 NO_HOST = "tests in a real ComfyUI: not run; set COMFYUI_PATH to a checkout (and COMFYUI_PYTHON to its Python)"
@@ -70,8 +71,8 @@ def write_picture(folder: Path):
 
 
 def write_files(base: Path):
-    """The tiny model and a picture where a user would put them, and two files that are not what they should be."""
-    models = write_tiny(base / "models")
+    """The tiny models and a picture where a user would put them, and two files that are not what they should be."""
+    models = write_tiny_tora(write_tiny(base / "models"))
     shutil.copy(models / "text_encoders" / FILES["text_encoders"], models / "vae" / "not_a_vae.safetensors")
     whole = (models / "diffusion_models" / FILES["diffusion_models"]).read_bytes()
     (models / "diffusion_models" / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
