@@ -3,8 +3,9 @@
     git clone https://github.com/alibaba/Tora
     python benchmarks/tora_flow.py Tora [--runs 5]
 
-The release is its own process_traj, which gives the flow field, and torchvision's flow_to_image, which colours it (where
-torchvision is installed). Both get the same trajectories in the same process, turn by turn, and their results are compared.
+The release is its own process_traj, which gives the flow field, and torchvision's flow_to_image, which colours it
+(where torchvision is installed). Both get the same trajectories in the same process, turn by turn, and their results
+are compared.
 """
 
 from __future__ import annotations
@@ -57,7 +58,12 @@ def main() -> None:
         for file, points in zip(files, POINTS):
             file.write_text("".join(f"{x}, {y}\n" for x, y in points))
         tracks = official_tracks([official_pixels(p, FRAMES, WIDTH, HEIGHT) for p in POINTS], WIDTH, HEIGHT)
-        seconds: dict[str, list[float]] = {"release, field": [], "release, colours": [], "ours, field": [], "ours, pixels": []}
+        seconds: dict[str, list[float]] = {
+            "release, field": [],
+            "release, colours": [],
+            "ours, field": [],
+            "ours, pixels": [],
+        }
         for _ in range(options.runs):
             spent, (field, _) = timed(lambda: theirs.process_traj(files, FRAMES, (HEIGHT, WIDTH)))
             seconds["release, field"].append(spent)
@@ -70,7 +76,9 @@ def main() -> None:
             seconds["ours, pixels"].append(spent)
     for name, times in seconds.items():
         if times:
-            log.info("%-18s %7.3f s (best of %d; median %.3f)", name, min(times), len(times), sorted(times)[len(times) // 2])
+            log.info(
+                "%-18s %7.3f s (best of %d; median %.3f)", name, min(times), len(times), sorted(times)[len(times) // 2]
+            )
     log.info("to pixels by us against the release's field alone: %.1f times as fast",
              min(seconds["release, field"]) / min(seconds["ours, pixels"]))  # fmt: skip
     difference = (own_field.permute(0, 2, 3, 1) - field).abs().max().item()

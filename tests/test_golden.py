@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from golden_cases import GoldenCase, easyanimate, easyanimate_inputs, easyanimate_runs, tora, tora_parts, trajectory, wan, wan_parts
+from golden_cases import (
+    GoldenCase,
+    easyanimate,
+    easyanimate_inputs,
+    easyanimate_runs,
+    tora,
+    tora_parts,
+    trajectory,
+    wan,
+    wan_parts,
+)
 
 # Case name -> the function of that name, which runs it; the family's part of the pack stands behind it. Tora's cases
 # say whose they are, and share names with others.

@@ -20,7 +20,12 @@ DEFAULTS = {
     "step_cache_coefficients": [0, 0, 0, 1.0, 0.0],
 }  # fmt: skip
 TRANSFORMER = EasyAnimateConfig(
-    num_attention_heads=2, attention_head_dim=16, num_layers=2, mmdit_layers=1, text_embed_dim=TEXT_DIM, time_embed_dim=16
+    num_attention_heads=2,
+    attention_head_dim=16,
+    num_layers=2,
+    mmdit_layers=1,
+    text_embed_dim=TEXT_DIM,
+    time_embed_dim=16,
 )
 VAE = EasyAnimateVAEConfig(block_out_channels=(4, 4, 8, 8), layers_per_block=1, norm_num_groups=2)
 VAE_FILE, TEXT_FILE = "tiny_easyanimate_vae.safetensors", "tiny_qwen/model.safetensors"

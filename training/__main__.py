@@ -22,7 +22,9 @@ STAGES = ("photos", "vae", "fold", "pool", "ati", "export", "evaluate")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m comfyui_trajectory.training", description=__doc__.splitlines()[0])
-    parser.add_argument("--stage", choices=STAGES, action="append", help="this stage alone (may be repeated); default: all")
+    parser.add_argument(
+        "--stage", choices=STAGES, action="append", help="this stage alone (may be repeated); default: all"
+    )
     parser.add_argument("--minutes-stills", type=float, default=13, help="of the VAE on single pictures")
     parser.add_argument("--minutes-clips", type=float, default=25, help="of the VAE on clips")
     parser.add_argument("--minutes-ati", type=float, default=50, help="of the transformer")

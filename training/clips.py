@@ -17,7 +17,10 @@ SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
 TOP_SPEED = 4.0  # pixels a frame: four frames share one latent, and faster things are smeared by the VAE
 SOME, MANY = (0.08, 0.57, 0.25, 0.1), (0.05, 0.3, 0.35, 0.3)  # probabilities of 0, 1, 2, 3 things
 HOLD = 5.0  # salience from which a part of a scene can be moved visibly
-SPREAD = (9, 8.0)  # points for each drawn one and how far from it, in % of the short side: as the encode node spreads them
+SPREAD = (
+    9,
+    8.0,
+)  # points for each drawn one and how far from it, in % of the short side: as the encode node spreads them
 
 
 @dataclass
@@ -284,7 +287,13 @@ def make_path(rng, start, frames, width, height, radius) -> np.ndarray:
         curve = np.clip(curve, low, high)
     ease = rng.choice(["even", "in-out", "in", "out", "pause"], p=(0.45, 0.25, 0.1, 0.1, 0.1))
     u = np.linspace(0, 1, frames)
-    u = {"even": u, "in-out": u * u * (3 - 2 * u), "in": u * u, "out": 1 - (1 - u) ** 2, "pause": np.clip(u * 1.6 - 0.3, 0, 1)}[ease]
+    u = {
+        "even": u,
+        "in-out": u * u * (3 - 2 * u),
+        "in": u * u,
+        "out": 1 - (1 - u) ** 2,
+        "pause": np.clip(u * 1.6 - 0.3, 0, 1),
+    }[ease]
     path = np.column_stack([np.interp(u, t, curve[:, i]) for i in (0, 1)])
     fastest = np.linalg.norm(np.diff(path, axis=0), axis=1).max()
     return path[0] + (path - path[0]) * min(1, TOP_SPEED / max(fastest, 1e-6))
@@ -302,7 +311,9 @@ def camera_views(rng, frames, width, height, scene_width, scene_height) -> list[
         scale, (cos, sin) = zoom**u, (np.cos(angle * u), np.sin(angle * u))
         turn = scale * np.array([[cos, -sin], [sin, cos]])
         centre = np.array([width, height]) / 2 + shift * u
-        views.append(np.vstack([np.column_stack([turn, centre - turn @ (scene_width / 2, scene_height / 2)]), (0, 0, 1)]))
+        views.append(
+            np.vstack([np.column_stack([turn, centre - turn @ (scene_width / 2, scene_height / 2)]), (0, 0, 1)])
+        )
     return views
 
 
@@ -322,7 +333,9 @@ def outline(rng, side, radius, texture) -> np.ndarray:
         edge = radius * np.cos(sector / 2) / np.cos((angle + rng.uniform(0, 6.3)) % sector - sector / 2)
     alpha = np.clip(edge - distance + 0.5, 0, 1).astype(np.float32)
     if texture is not None:
-        lab = cv2.GaussianBlur(cv2.cvtColor(np.ascontiguousarray(texture), cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.2)
+        lab = cv2.GaussianBlur(
+            cv2.cvtColor(np.ascontiguousarray(texture), cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.2
+        )
         core = lab[distance < radius * 0.35].mean(0)
         near = np.exp(-(np.linalg.norm(lab - core, axis=-1) / rng.uniform(25, 50)) ** 2)
         inside = ((near > 0.45) & (alpha > 0.5)) | (distance < radius * 0.35)
@@ -338,7 +351,9 @@ def painted(rng, side) -> np.ndarray:
     """A saturated texture, so that no hue is rare."""
     base = rng.uniform(0, 180)
     hue = (base + rng.normal(0, 8) * np.linspace(-1, 1, side)[:, None] + np.zeros((side, side))) % 180
-    value = np.clip(rng.uniform(120, 255) + rng.normal(0, 40) * np.linspace(-1, 1, side)[None] + np.zeros((side, side)), 40, 255)
+    value = np.clip(
+        rng.uniform(120, 255) + rng.normal(0, 40) * np.linspace(-1, 1, side)[None] + np.zeros((side, side)), 40, 255
+    )
     hsv = np.dstack([hue, np.full((side, side), rng.uniform(120, 255)), value]).astype(np.uint8)
     picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     for _ in range(rng.integers(2, 7)):

@@ -21,7 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import EMBEDDED, TextConditioning, embedded, load_image_encoder, load_model, load_text_encoder, load_vae, sample
+from ..models import (
+    EMBEDDED,
+    TextConditioning,
+    embedded,
+    load_image_encoder,
+    load_model,
+    load_text_encoder,
+    load_vae,
+    sample,
+)
 from ..trajectory import Tracks
 from ..trajectory.draw import contact_sheet, draw_tracks
 from ..trajectory.score import score
@@ -98,7 +107,9 @@ def judge(models: Models, number: int, clip: clips.Clip, size: tuple[int, int]) 
     videos["without"] = models.video(truth[:1], None, size, number)
     videos["truth"] = truth
     scores = {way: score(video, asked) for way, video in videos.items()}
-    stays = replace(asked, path=asked.path[asked.visibility.int().argmax(0), torch.arange(asked.count)].expand_as(asked.path))
+    stays = replace(
+        asked, path=asked.path[asked.visibility.int().argmax(0), torch.arange(asked.count)].expand_as(asked.path)
+    )
     scores["still"] = score(truth, asked, followed=stays)
     row = {way: scores[way].error_percent for way in WAYS}
     row |= {"number": number, "size": size, "tracks": len(chosen), "camera": clip.camera}
@@ -131,7 +142,10 @@ def evaluate(folder: Path, count: int, output: Path, held_out: bool = True, proc
     means |= {"median": float(np.median([row["with"] for row in rows])), "clips": len(rows)}
     for name in ("acc_05", "coverage", "seconds"):
         means[name] = float(np.mean([row[name] for row in rows]))
-    for name, chosen in (("things", [r for r in rows if not r["camera"]]), ("camera", [r for r in rows if r["camera"]])):
+    for name, chosen in (
+        ("things", [r for r in rows if not r["camera"]]),
+        ("camera", [r for r in rows if r["camera"]]),
+    ):
         means[name] = float(np.mean([row["with"] for row in chosen])) if chosen else None
     output.mkdir(parents=True, exist_ok=True)
     save_sheets(results, output)
@@ -168,15 +182,23 @@ def save_sheets(sheets: list, output: Path, together: int = 5) -> None:
 
 
 def main(arguments: list[str] | None = None, folder: Path | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m comfyui_trajectory.training.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m comfyui_trajectory.training.evaluate", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--count", type=int, default=COUNT, help="clips")
-    parser.add_argument("--models", type=Path, default=folder or embedded("vae").parent, help="folder of the four files")
-    parser.add_argument("--output", type=Path, default=photos.CACHE.parent / "evaluation", help="for sheets and figures.json")
+    parser.add_argument(
+        "--models", type=Path, default=folder or embedded("vae").parent, help="folder of the four files"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=photos.CACHE.parent / "evaluation", help="for sheets and figures.json"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--scheduler")
     parser.add_argument("--shift", type=float)
     options = parser.parse_args(arguments)
-    changes = {name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None}
+    changes = {
+        name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None
+    }
     photos.load(True)  # fetched once, before the processes ask for them
     means = evaluate(options.models, options.count, options.output, processes=os.cpu_count() or 1, **changes)
     log.info("mean error, %% of the short side: with tracks %(with).2f, without %(without).2f, standing still %(still).2f, "

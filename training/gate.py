@@ -25,7 +25,9 @@ def finish(runs: Path, photos, held_out, file: Path, count: int = 24) -> dict[st
     module.load_state_dict(torch.load(runs / "vae.pt", weights_only=True)["module"])
     module.eval().requires_grad_(False)
     videos = [
-        to_tensor(np.stack([clips.make_clip(photos, np.random.default_rng([13, i, k]), size).video for i in range(count)]))
+        to_tensor(
+            np.stack([clips.make_clip(photos, np.random.default_rng([13, i, k]), size).video for i in range(count)])
+        )
         for k, size in enumerate(clips.SIZES)
     ]
     plain = [encode(module, video) for video in videos]
@@ -66,7 +68,9 @@ def colour_patches() -> Tensor:
 
 def encode(module: WanVAE, pixels: Tensor) -> Tensor:
     with torch.no_grad(), autocast():
-        return torch.cat([module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in channels_last(pixels).split(4)])
+        return torch.cat(
+            [module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in channels_last(pixels).split(4)]
+        )
 
 
 def rebuild(module: WanVAE, pixels: Tensor) -> Tensor:

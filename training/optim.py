@@ -51,7 +51,9 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(members, [u.view_as(p) for u, p in zip(updates, members)], alpha=-group["lr"])
 
 
-def optimizers(module: nn.Module, muon_lr: float, adam_lr: float, plain: tuple[str, ...] = ()) -> list[torch.optim.Optimizer]:
+def optimizers(
+    module: nn.Module, muon_lr: float, adam_lr: float, plain: tuple[str, ...] = ()
+) -> list[torch.optim.Optimizer]:
     """Muon for every weight of two or more dimensions but those whose name contains one of `plain`; AdamW for the
     rest."""
     matrices, rest = [], []

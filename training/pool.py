@@ -59,7 +59,9 @@ def make_shard(number: int, file: Path) -> None:
         rng = np.random.default_rng([SEED, number, i])
         scene = clips.make_scene(begin.photos, rng, size, clips.MANY)
         examples += encode(begin.vae, [clips.animate(scene, rng) for _ in range(TAKES)])
-    whole = {name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")}
+    whole = {
+        name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")
+    }
     whole["tracks"] = [example["tracks"] for example in examples]
     whole["size"] = size
     part = file.with_suffix(".part")

@@ -99,7 +99,10 @@ def grow(pool: dict[tuple, Bucket], files: list[Path], image_encoder: nn.Module)
 
 def bucket(shard: dict, image_encoder: nn.Module) -> Bucket:
     width, height = shard["size"]
-    y = [condition(still, path, visible, width, height) for still, (path, visible) in zip(shard["still"], shard["tracks"])]
+    y = [
+        condition(still, path, visible, width, height)
+        for still, (path, visible) in zip(shard["still"], shard["tracks"])
+    ]
     return Bucket(
         shard["latents"].half(), torch.stack(y).half(), (1 + (MOVING - 1) * shard["motion"])[:, None].half(),
         encoders.preprocess(image_encoder, shard["first"]).half(),
@@ -115,7 +118,9 @@ def condition(still: Tensor, path: Tensor, visible: Tensor, width: int, height: 
 
 
 def join(parts: list[Bucket]) -> Bucket:
-    return Bucket(*(torch.cat([getattr(part, name) for part in parts]) for name in ("latents", "y", "weight", "pictures")))
+    return Bucket(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("latents", "y", "weight", "pictures"))
+    )
 
 
 def flow_loss(student, bucket: Bucket, chosen: Tensor, texts: Tensor, generator: torch.Generator) -> Tensor:
@@ -170,7 +175,9 @@ def _train(files: list[Path], texts: Tensor, runs: Path, minutes: float, until: 
         for optimizer, base in zip(both, bases):
             optimizer.param_groups[0]["lr"] = base * falling(state["spent"] / minutes)
         chosen = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
-        loss = flow_loss(student, chosen, torch.from_numpy(rng.integers(len(chosen.latents), size=BATCH)), texts, generator)
+        loss = flow_loss(
+            student, chosen, torch.from_numpy(rng.integers(len(chosen.latents), size=BATCH)), texts, generator
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         for optimizer in both:

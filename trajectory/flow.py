@@ -20,10 +20,11 @@ FEW = 16  # tracks of which each is dealt with on its own
 def flow_of_tracks(tracks: Tracks, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
     """[frames, 2, height, width] float32, pixels a frame: what Tora is shown, before it is coloured.
 
-    tracks: in pixels of the video, as many frames as the clip. Frame 0 is zero; in frame i + 1 each track that is visible in
-    frame i puts its step from i to i + 1 there where it stood, blurred by a Gaussian whose middle is 1; steps add up. Parts
-    of a pixel are shared by its neighbours, and the frame mirrors what would leave it. A track whose point is off the frame
-    adds nothing. For whole pixels these are the numbers of alibaba/Tora traj_utils.py:process_traj.
+    tracks: in pixels of the video, as many frames as the clip. Frame 0 is zero; in frame i + 1 each track that is
+    visible in frame i puts its step from i to i + 1 there where it stood, blurred by a Gaussian whose middle is 1;
+    steps add up. Parts of a pixel are shared by its neighbours, and the frame mirrors what would leave it. A track
+    whose point is off the frame adds nothing. For whole pixels these are the numbers of alibaba/Tora
+    traj_utils.py:process_traj.
     """
     here, step = steps_of(tracks, width, height, device)
     field = torch.zeros(tracks.frames, 2, height, width, device=here.device)
@@ -53,8 +54,8 @@ def steps_of(tracks: Tracks, width: int, height: int, device: torch.device | str
 def flow_video(tracks: Tracks, width: int, height: int, device: torch.device | str = "cpu") -> Tensor:
     """[1, 3, frames, height, width] in -1..1: the coloured flow of tracks, as Tora's VAE is given it.
 
-    The numbers of `flow_colours(flow_of_tracks(...)) / 127.5 - 1`. A few tracks colour a small part of the frames, so that
-    only what is near them is computed.
+    The numbers of `flow_colours(flow_of_tracks(...)) / 127.5 - 1`. A few tracks colour a small part of the frames, so
+    that only what is near them is computed.
     """
     if tracks.count > FEW:
         return flow_pixels(flow_colours(flow_of_tracks(tracks, width, height, device)))
@@ -72,7 +73,9 @@ def flow_video(tracks: Tracks, width: int, height: int, device: torch.device | s
         weights.append(each.gather(3, place[:, :, None].expand(-1, -1, tracks.count, -1)))
         places.append(place)
     moves = [(weights[1] * step[:, None, :, axis, None]).transpose(2, 3) @ weights[0] for axis in (0, 1)]
-    colours = colours_of(*moves)  # [frames - 1, tracks, places down, places across, 3]; where tracks meet they are the same
+    colours = colours_of(
+        *moves
+    )  # [frames - 1, tracks, places down, places across, 3]; where tracks meet they are the same
     frame = torch.arange(1, tracks.frames, device=here.device)[:, None, None, None]
     video[0].movedim(0, -1)[frame, places[1][..., None], places[0][:, :, None]] = colours / 127.5 - 1
     return video
@@ -85,8 +88,8 @@ def flow_pixels(colours: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def mirrored_blur(length: int, device: torch.device) -> Tensor:
-    """[length, length]: row i is what a one at i becomes along one axis of a frame; beyond its edges the frame is mirrored
-    about the last pixel, as often as need be (OpenCV's BORDER_REFLECT_101)."""
+    """[length, length]: row i is what a one at i becomes along one axis of a frame; beyond its edges the frame is
+    mirrored about the last pixel, as often as need be (OpenCV's BORDER_REFLECT_101)."""
     reach = torch.arange(-REACH, REACH + 1)
     weight = torch.exp(-0.5 * (reach / SIGMA).double() ** 2)
     period = max(1, 2 * (length - 1))
@@ -106,8 +109,9 @@ def spread_at(blur: Tensor, position: Tensor) -> Tensor:
 
 
 def flow_of_video(frames: Tensor) -> Tensor:
-    """[frames, 2, height, width] float32, pixels a frame, of a video [frames, height, width, 3] in 0..1: in frame i + 1 how
-    the pixels of frame i move, zero in frame 0. Found by dense inverse search (Kroeger et al., arXiv 1603.03590)."""
+    """[frames, 2, height, width] float32, pixels a frame, of a video [frames, height, width, 3] in 0..1: in frame i + 1
+    how the pixels of frame i move, zero in frame 0. Found by dense inverse search (Kroeger et al., arXiv
+    1603.03590)."""
     import cv2
 
     if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or 0 in frames.shape:
@@ -124,7 +128,8 @@ def flow_colours(field: Tensor) -> Tensor:
     """[frames, 3, height, width] uint8: the direction as a hue, the length, relative to the longest of the clip, as its
     strength; white where nothing moves. field: [frames, 2, height, width].
 
-    Baker et al., A Database and Evaluation Methodology for Optical Flow; as pytorch/vision torchvision/utils.py:flow_to_image.
+    Baker et al., A Database and Evaluation Methodology for Optical Flow; as pytorch/vision
+    torchvision/utils.py:flow_to_image.
     """
     picture = torch.full((len(field), 3, *field.shape[2:]), 255, dtype=torch.uint8, device=field.device)
     moving = (field != 0).any(1)
@@ -146,7 +151,8 @@ def colours_of(x: Tensor, y: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def colour_wheel(device: torch.device) -> Tensor:
-    """[55, 3] in 0..1: red, yellow, green, cyan, blue, magenta and back, each way in steps that floor to whole bytes."""
+    """[55, 3] in 0..1: red, yellow, green, cyan, blue, magenta and back, each way in steps that floor to whole
+    bytes."""
     wheel = []
     for i, count in enumerate(WHEEL):
         # The full channel: red, green, green, blue, blue, red; beside it the next one rises, or the one before falls.

@@ -163,7 +163,9 @@ def from_document(document: Any, canvas: Canvas = None) -> Tracks:
         if not isinstance(points, list) or not points:
             raise TracksError(f"Track {index} (counted from 0): 'points' is missing or empty.")
         if visible is not None and (not isinstance(visible, list) or len(visible) != len(points)):
-            raise TracksError(f"Track {index} (counted from 0): 'visible' needs one value for each of {len(points)} points.")
+            raise TracksError(
+                f"Track {index} (counted from 0): 'visible' needs one value for each of {len(points)} points."
+            )
         lists.append([[*point, seen] if isinstance(point, list) else point
                       for point, seen in zip(points, visible or [True] * len(points))])  # fmt: skip
     frames = document.get("frames")

@@ -12,7 +12,9 @@ from .files import read_bytes, write_files
 from .poses import CameraPoses
 from .tracks import TracksError
 
-LINE = "a line is 19 numbers: time, focal lengths x and y, centre x and y, two zeros, and a 3 x 4 world-to-camera matrix"
+LINE = (
+    "a line is 19 numbers: time, focal lengths x and y, centre x and y, two zeros, and a 3 x 4 world-to-camera matrix"
+)
 MICROSECONDS = 1_000_000
 
 

@@ -34,7 +34,9 @@ class CameraPoses:
     def __post_init__(self) -> None:
         matrices = np.array(self.world_to_camera, np.float64)
         if matrices.ndim != 3 or matrices.shape[1:] != (3, 4) or not 1 <= len(matrices) <= MOST_POSES:
-            raise TracksError(f"Camera poses are [frames, 3, 4], at most {MOST_POSES} of them, not {list(matrices.shape)}.")
+            raise TracksError(
+                f"Camera poses are [frames, 3, 4], at most {MOST_POSES} of them, not {list(matrices.shape)}."
+            )
         lens = np.array(LENS if self.lens is None else self.lens, np.float64)
         if lens.shape not in ((4,), (len(matrices), 4)):
             raise TracksError(f"The lens of {len(matrices)} poses is 4 numbers each, not {list(lens.shape)}.")

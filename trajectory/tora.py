@@ -76,7 +76,11 @@ def encode_tora(tracks: Tracks, path: Path) -> dict[Path, bytes]:
     the format has no visibility. Tracks without a canvas are taken to be on Tora's."""
     on_canvas = tracks.resize(SIDE, SIDE, source=(SIDE, SIDE)).path.round().long()
     count = tracks.count
-    paths = [path] if count == 1 else [path.with_name(f"{path.stem}_{i}of{count}{path.suffix}") for i in range(1, count + 1)]
+    paths = (
+        [path]
+        if count == 1
+        else [path.with_name(f"{path.stem}_{i}of{count}{path.suffix}") for i in range(1, count + 1)]
+    )
     return {
         file: "".join(f"{x}, {y}\n" for x, y in on_canvas[:, i].tolist()).encode() for i, file in enumerate(paths)
     }

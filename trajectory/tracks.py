@@ -121,7 +121,9 @@ class Tracks:
         say so themselves; TracksError where neither does."""
         drawn_on = self.canvas or source
         if drawn_on is None:
-            raise TracksError("These tracks do not say on which size they were drawn: give the source width and height.")
+            raise TracksError(
+                "These tracks do not say on which size they were drawn: give the source width and height."
+            )
         (w, h), target = checked_canvas(drawn_on), checked_canvas((width, height))
         return replace(self, path=self.path * torch.tensor([target[0] / w, target[1] / h]), canvas=target)
 
@@ -182,7 +184,10 @@ class Tracks:
             everyone = [tracks.resize(*canvas, source=canvas) for tracks in everyone]
         everyone = [tracks.resample(frames) for tracks in everyone]
         return Tracks(
-            torch.cat([t.path for t in everyone], dim=1), torch.cat([t.visibility for t in everyone], dim=1), canvas, fps
+            torch.cat([t.path for t in everyone], dim=1),
+            torch.cat([t.visibility for t in everyone], dim=1),
+            canvas,
+            fps,
         )
 
     # The spline editor
@@ -217,7 +222,11 @@ class Tracks:
         if not path.shape[1]:
             raise TracksError("the masks of all grids leave no point: make one larger in the editor, or remove it.")
         if fps is None:
-            fps = document.fps * (count - 1) / (document.frames - 1) if count > 1 and document.frames > 1 else document.fps
+            fps = (
+                document.fps * (count - 1) / (document.frames - 1)
+                if count > 1 and document.frames > 1
+                else document.fps
+            )
         tracks = cls(torch.from_numpy(path), torch.from_numpy(visibility), document.canvas, fps)
         return tracks.resize(*canvas) if canvas else tracks
 

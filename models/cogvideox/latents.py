@@ -20,8 +20,8 @@ RGB_BIAS = (-0.023, 0.0, -0.017)
 
 
 def latent_format(stated: dict, channels: int = 16, scaling: float = SCALING) -> LatentFormat:
-    """Normalised latents are plain ones times `scaling`. stated: a header's config; a small model of our own has its own
-    linear preview there, `latent_rgb`: a row of three a channel, and a bias."""
+    """Normalised latents are plain ones times `scaling`. stated: a header's config; a small model of our own has its
+    own linear preview there, `latent_rgb`: a row of three a channel, and a bias."""
     rows = stated.get("latent_rgb") or ((*RGB, RGB_BIAS) if channels == len(RGB) else ())
     rgb, bias = tuple(tuple(row) for row in rows[:-1]), tuple(rows[-1]) if rows else (0.0, 0.0, 0.0)
     return LatentFormat((0.0,) * channels, (1 / scaling,) * channels, rgb, bias)
@@ -37,8 +37,9 @@ def drawn(moments: Tensor, noise: Tensor) -> Tensor:
 
 
 def image_conditioning(latents: Tensor, frames: int, patch: int = 1) -> Tensor:
-    """The start image as the transformer sees it: its latents [batch, channels, 1, h, w], then zeros up to `frames` latent
-    frames. patch: frames a token; where it does not divide them, the image stands twice (or more) at the beginning.
+    """The start image as the transformer sees it: its latents [batch, channels, 1, h, w], then zeros up to `frames`
+    latent frames. patch: frames a token; where it does not divide them, the image stands twice (or more) at the
+    beginning.
 
     Source: alibaba/Tora diffusers-version/tora/i2v_pipeline.py:ToraImageToVideoPipeline.prepare_latents.
     """

@@ -38,13 +38,17 @@ def files(path: Path) -> dict[str, Path]:
     """{"fuser": file, "traj_extractor": file} of one of the two."""
     own = next((name for name in PARTS if name in path.name), None)
     if own is None:
-        raise CheckpointError(f"{path} is not named like one of Tora's parts, {' or '.join(f'{name}*' for name in PARTS)}.")
+        raise CheckpointError(
+            f"{path} is not named like one of Tora's parts, {' or '.join(f'{name}*' for name in PARTS)}."
+        )
     other = next(name for name in PARTS if name != own)
     name = path.name.replace(own, other, 1)
     places = [path.with_name(name), path.parent.parent / path.parent.name.replace(own, other, 1) / name]
     found = [place for place in places if place.is_file()]
     if not found:
-        raise CheckpointError(f"{places[0]} is missing: Tora's parts are two files, {path.name} and {name}. Put both there.")
+        raise CheckpointError(
+            f"{places[0]} is missing: Tora's parts are two files, {path.name} and {name}. Put both there."
+        )
     return {own: path, other: found[0]}
 
 

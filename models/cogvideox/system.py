@@ -1,4 +1,5 @@
-"""CogVideoX and Tora as the rest of the pack uses them: sizes, conditioning, one prediction, latents to pixels and back.
+"""CogVideoX and Tora as the rest of the pack uses them: sizes, conditioning, one prediction, latents to pixels and
+back.
 
 Everything that they do differently from the other families stands here; the maths is in the files beside it.
 """
@@ -45,7 +46,8 @@ class CogVideoXModel(VideoModel):
     text_encoder: ClassVar[str] = "CogVideoX and Tora need T5 v1.1 xxl (t5xxl_fp16.safetensors)."
     schedulers: ClassVar[tuple[str, ...]] = tuple(DIFFUSION)
     extras: ClassVar[frozenset[str]] = frozenset({"control_video"})
-    frame_step: ClassVar[int] = 8  # frames are a multiple of it and 1: the VAE decodes latent frames in pairs after the first
+    # Frames are a multiple of it and 1: the VAE decodes latent frames in pairs after the first.
+    frame_step: ClassVar[int] = 8
 
     @property
     def variant(self) -> str:
@@ -60,12 +62,14 @@ class CogVideoXModel(VideoModel):
         only = self.config.sample_width * self.spatial, self.config.sample_height * self.spatial
         if self.config.use_learned_positional_embeddings and (width, height) != only:
             raise ModelError(
-                f"{width}x{height} is no size for {self.path.name}: its positions were learned for {only[0]}x{only[1]} alone. "
+                f"{width}x{height} is no size for {self.path.name}: its positions were learned for {only[0]}x{only[1]} "
+                f"alone. "
                 "Use that size."
             )
 
     def latent_shape(self, width: int, height: int, frames: int) -> tuple[int, int, int, int]:
-        """(channels, latent frames, latent height, latent width). CogVideoX 1.5 makes a few frames more than are kept."""
+        """(channels, latent frames, latent height, latent width). CogVideoX 1.5 makes a few frames more than are
+        kept."""
         count = (frames - 1) // self.temporal + 1
         padded = count + -count % self.config.patch_size_t
         return self.latent_channels, padded, height // self.spatial, width // self.spatial
@@ -80,7 +84,9 @@ class CogVideoXModel(VideoModel):
                 "connect this model to the encode node too."
             )
         if "flow" in motion.inputs and not self.config.traj_extractor_channels:
-            raise ModelError(f"The motion follows tracks, but {self.path.name} has no Tora parts: connect the same model to both.")
+            raise ModelError(
+                f"The motion follows tracks, but {self.path.name} has no Tora parts: connect the same model to both."
+            )
 
     def resolve_method(self, method: str, driven: bool) -> str:
         """'tora' or 'none'. driven: whether tracks or a control video are given."""
@@ -92,7 +98,8 @@ class CogVideoXModel(VideoModel):
             raise ModelError("method is 'tora', but there are no tracks: connect tracks, or set method to 'none'.")
         if method == "tora" and not self.config.traj_extractor_channels:
             raise ModelError(
-                f"{self.path.name} is plain CogVideoX and cannot follow tracks: load Tora's weights, or give Tora's parts "
+                f"{self.path.name} is plain CogVideoX and cannot follow tracks: load Tora's weights, or give Tora's "
+                "parts "
                 "(fuser and traj_extractor) to the model loader, or set method to 'none'."
             )
         return method
@@ -116,15 +123,17 @@ class CogVideoXModel(VideoModel):
     ) -> Motion:
         """The start image and the flow video of the tracks, as latents.
 
-        image: [.., height, width, 3] in 0..1, the first is the start frame of an image-to-video model, fitted to width x
-        height by `fit` ('crop' or 'stretch'); tracks drawn on it follow its crop. control_video: [frames, h, w, 3] in 0..1, a
-        flow video in place of tracks. strength: of the trajectory features; 0 is without them, 1 as trained. start_percent,
-        end_percent: the part of the schedule in which they act. ModelError where something is missing or does not fit.
-        """
+        image: [.., height, width, 3] in 0..1, the first is the start frame of an image-to-video model, fitted to width
+        x height by `fit` ('crop' or 'stretch'); tracks drawn on it follow its crop. control_video: [frames, h, w, 3] in
+        0..1, a flow video in place of tracks. strength: of the trajectory features; 0 is without them, 1 as trained.
+        start_percent, end_percent: the part of the schedule in which they act. ModelError where something is missing or
+        does not fit. """
         self.check_size(width, height, frames)
         self.check_share(start_percent, end_percent)
         if tracks is not None and control_video is not None:
-            raise ModelError("Tracks and a control video are both given: Tora follows one of them. Disconnect the other.")
+            raise ModelError(
+                "Tracks and a control video are both given: Tora follows one of them. Disconnect the other."
+            )
         method = self.resolve_method(method, tracks is not None or control_video is not None)
         if vae is None and (method == "tora" or self.variant == "i2v"):
             raise ModelError("The VAE is needed to encode the start image and the flow video.")
@@ -143,7 +152,10 @@ class CogVideoXModel(VideoModel):
             latents = vae.image_latents(picture, draws["image"], newer or vae.module.config.invert_scale_latents)
             plain["image"] = image_conditioning(latents, count, self.config.patch_size_t)
         elif image is not None:
-            log.info("%s is a text-to-video model: the start image gives the video its shape, and is not shown.", self.path.name)
+            log.info(
+                "%s is a text-to-video model: the start image gives the video its shape, and is not shown.",
+                self.path.name,
+            )
         if method == "none":
             return Motion(self.family, width, height, frames, plain, plain, start_percent, end_percent)
 
@@ -177,8 +189,8 @@ class CogVideoXModel(VideoModel):
 
 
 def fitted_flow(video: Tensor, width: int, height: int, frames: int) -> Tensor:
-    """A flow video [frames, h, w, 3] in 0..1 as pixels [1, 3, frames, height, width] in -1..1: its first `frames` frames,
-    stretched to the size. ModelError where it is shorter than the clip."""
+    """A flow video [frames, h, w, 3] in 0..1 as pixels [1, 3, frames, height, width] in -1..1: its first `frames`
+    frames, stretched to the size. ModelError where it is shorter than the clip."""
     if video.shape[0] < frames:
         raise ModelError(f"The control video has {video.shape[0]} frames, the clip {frames}: give at least as many.")
     pixels = video[:frames, ..., :3].movedim(-1, 1).float()  # [frames, 3, h, w]
@@ -205,8 +217,8 @@ class CogVideoXVideoVAE(VideoVAE):
         return self.latent_format.from_plain(self.plain(pixels, noise))
 
     def image_latents(self, pixels: Tensor, noise: Tensor, inverted: bool = False) -> Tensor:
-        """Latents of a start image [1, 3, 1, height, width] as the model was trained with them. inverted: divided by the scaling
-        factor instead of multiplied, as with CogVideoX 1.5 (invert_scale_latents)."""
+        """Latents of a start image [1, 3, 1, height, width] as the model was trained with them. inverted: divided by
+        the scaling factor instead of multiplied, as with CogVideoX 1.5 (invert_scale_latents)."""
         plain = self.plain(pixels, noise)
         return self.latent_format.to_plain(plain) if inverted else self.latent_format.from_plain(plain)
 

@@ -24,7 +24,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.bn1, self.bn2 = BatchNorm2d(channels), BatchNorm2d(channels)
-        self.block1, self.block2 = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 3, padding=1)
+        self.block1, self.block2 = (
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.block2(F.relu(self.bn2(self.block1(F.relu(self.bn1(x))))))

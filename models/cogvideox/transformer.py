@@ -70,7 +70,12 @@ class LayerNormZero(nn.Module):
         """-> modulated video and text, gates of video and text."""
         values = self.linear(F.silu(time))[:, None].chunk(6, dim=-1)
         shift, scale, gate, text_shift, text_scale, text_gate = values
-        return modulate(self.norm, video, shift, scale), modulate(self.norm, text, text_shift, text_scale), gate, text_gate
+        return (
+            modulate(self.norm, video, shift, scale),
+            modulate(self.norm, text, text_shift, text_scale),
+            gate,
+            text_gate,
+        )
 
 
 class Attention(nn.Module):
@@ -167,7 +172,10 @@ class CogVideoXTransformer(nn.Module):
         self.norm_out = NormOut(config)
         self.proj_out = nn.Linear(config.dim, config.out_channels * config.patch_size_t * config.patch_size**2)
         if config.traj_extractor_channels:
-            features, patch = config.traj_extractor_channels, (config.patch_size_t, config.patch_size, config.patch_size)
+            features, patch = (
+                config.traj_extractor_channels,
+                (config.patch_size_t, config.patch_size, config.patch_size),
+            )
             self.traj_extractor = TrajectoryExtractor(config.out_channels, features, config.num_layers, patch)
             self.fuser = nn.ModuleList(MotionFuser(features, config.dim) for _ in range(config.num_layers))
 

@@ -20,11 +20,18 @@ __all__ = ["Checkpoint", "CheckpointError", "ModelError", "assign", "open_checkp
 PREFIXES = {
     "diffusion model": ("model.diffusion_model.", "model.model.", "net."),
     "vae": ("vae.", "first_stage_model."),
-    "text encoder": tuple(f"{place}{name}.transformer." for name in ("umt5xxl", "t5xxl") for place in ("text_encoders.", "")),
+    "text encoder": tuple(
+        f"{place}{name}.transformer." for name in ("umt5xxl", "t5xxl") for place in ("text_encoders.", "")
+    ),
     "image encoder": ("clip_vision.", "image_encoder."),
 }
 # The folders of a whole release (diffusers' layout).
-PARTS = {"diffusion model": "transformer", "vae": "vae", "text encoder": "text_encoder", "image encoder": "image_encoder"}
+PARTS = {
+    "diffusion model": "transformer",
+    "vae": "vae",
+    "text encoder": "text_encoder",
+    "image encoder": "image_encoder",
+}
 LAST_PREFIXES = ("model.", "module.")
 SCALES = {"scale_weight": "scale_weight", "weight_scale": "scale_weight"}
 IGNORED_SCALES = ("scale_input", "input_scale")

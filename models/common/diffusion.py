@@ -46,7 +46,9 @@ class DDIM(Schedule):
         if steps > TRAIN_STEPS:
             raise ModelError(f"steps is {steps}: at most {TRAIN_STEPS} are possible with this scheduler.")
         # numpy rounds halves to even, which the release's timesteps depend on.
-        self.timesteps = torch.from_numpy(np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)).astype(np.int64) - 1)
+        self.timesteps = torch.from_numpy(
+            np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)).astype(np.int64) - 1
+        )
         self.levels = signal_levels(float(shift))
 
     def level(self, timestep: int) -> float:

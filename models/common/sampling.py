@@ -64,7 +64,9 @@ def sample(
         if latents is None:
             raise ModelError("denoise below 1 refines existing latents: connect them, or set denoise to 1.")
     if latents is not None and tuple(latents.shape[1:]) != shape:
-        raise ModelError(f"The latents to refine are {list(latents.shape)}; this motion needs [1, {', '.join(map(str, shape))}].")
+        raise ModelError(
+            f"The latents to refine are {list(latents.shape)}; this motion needs [1, {', '.join(map(str, shape))}]."
+        )
     if cfg != 1 and text.negative is None:
         raise ModelError(f"cfg is {cfg}, which needs a negative prompt; give one (it may be empty) or set cfg to 1.")
 

@@ -24,7 +24,9 @@ class Schedule:
         if steps < 1:
             raise ModelError(f"steps is {steps}: at least 1 is needed.")
         if not shift > 0:
-            raise ModelError(f"shift is {shift}: it must be above 0 (3 for 480p, 5 for 720p in Wan 2.1; 1 in CogVideoX).")
+            raise ModelError(
+                f"shift is {shift}: it must be above 0 (3 for 480p, 5 for 720p in Wan 2.1; 1 in CogVideoX)."
+            )
         self.index = self.begin = 0
 
     def start(self, latents: Tensor, noise: Tensor, index: int = 0) -> Tensor:

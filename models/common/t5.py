@@ -71,7 +71,9 @@ def build(name: str, sizes: dict) -> nn.Module:
     """transformers' T5EncoderModel or UMT5EncoderModel (name: "T5" or "UMT5") on the meta device."""
     try:
         transformers = import_module("transformers")
-        dense = getattr(import_module(f"transformers.models.{name.lower()}.modeling_{name.lower()}"), f"{name}DenseGatedActDense")
+        dense = getattr(
+            import_module(f"transformers.models.{name.lower()}.modeling_{name.lower()}"), f"{name}DenseGatedActDense"
+        )
     except ImportError as error:
         raise ModelError(f"{name} needs the package transformers ({error}): pip install transformers") from error
 

@@ -31,7 +31,9 @@ def read_qwen(folder: Path, special: dict[str, int]):
     try:
         model = BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     except Exception as error:  # the tokenizers package raises plain Exception
-        raise CheckpointError(f"{folder}: vocab.json and merges.txt cannot be read ({error}). Get them again.") from error
+        raise CheckpointError(
+            f"{folder}: vocab.json and merges.txt cannot be read ({error}). Get them again."
+        ) from error
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

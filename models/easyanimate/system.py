@@ -167,7 +167,9 @@ class EasyAnimateModel(VideoModel):
         y = plain = shown = None
         if self.variant == "t2v":
             if image is not None:
-                raise ModelError(f"A start image needs the InP model of EasyAnimate V5.1; {self.path.name} is the t2v one.")
+                raise ModelError(
+                    f"A start image needs the InP model of EasyAnimate V5.1; {self.path.name} is the t2v one."
+                )
         elif self.variant == "inp":
             noise = reference_noise
             if noise is None:
@@ -184,7 +186,16 @@ class EasyAnimateModel(VideoModel):
             y, plain = (torch.cat([share * control, reference], dim=1) for share in (strength, 0.0))
         inputs, outside = ({} if channels is None else {"y": channels.cpu()} for channels in (y, plain))
         return Motion(
-            self.family, width, height, frames, inputs, outside, start_percent, end_percent, shown=shown, latents=latents
+            self.family,
+            width,
+            height,
+            frames,
+            inputs,
+            outside,
+            start_percent,
+            end_percent,
+            shown=shown,
+            latents=latents,
         )
 
     def noise_of_reference(self, seed: int, width: int, height: int, frames: int) -> Tensor:
@@ -218,7 +229,9 @@ class EasyAnimateModel(VideoModel):
             videos.append(frames_of(pixels))
         if tracks is not None:
             if tracks.count > MOST_TRACKS:
-                raise ModelError(f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer.")
+                raise ModelError(
+                    f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer."
+                )
             picture_width, picture_height = (width, height) if image is None else (image.shape[-2], image.shape[-3])
             box = seen(picture_width, picture_height, width, height, fit)
             on_frame = fit_tracks(tracks, picture_width, picture_height, width, height, box).resample(frames)

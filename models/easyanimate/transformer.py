@@ -145,7 +145,9 @@ class EasyAnimateTransformer(nn.Module):
         self.time_embedding = TimeEmbedding(dim, config.time_embed_dim)
         self.proj = nn.Conv2d(config.in_channels, dim, config.patch_size, config.patch_size)
         self.text_proj = nn.Sequential(RMSNorm(config.text_embed_dim, 1e-6), nn.Linear(config.text_embed_dim, dim))
-        self.transformer_blocks = nn.ModuleList(Block(config, i < config.mmdit_layers) for i in range(config.num_layers))
+        self.transformer_blocks = nn.ModuleList(
+            Block(config, i < config.mmdit_layers) for i in range(config.num_layers)
+        )
         self.norm_final = nn.LayerNorm(dim, config.norm_eps)
         self.norm_out = ModulatedNorm(config, 2)
         self.proj_out = nn.Linear(dim, config.patch_size**2 * config.out_channels)
@@ -174,7 +176,9 @@ class EasyAnimateTransformer(nn.Module):
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """[batch, tokens, dim] in the order (frame, row, column), and the grid (frames, rows, columns)."""
         batch, _, frames = x.shape[:3]
-        x = self.proj(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, frames))  # [batch, frames, dim, rows, columns]
+        x = self.proj(x.transpose(1, 2).flatten(0, 1)).unflatten(
+            0, (batch, frames)
+        )  # [batch, frames, dim, rows, columns]
         grid = (frames, *x.shape[-2:])
         return x.transpose(1, 2).flatten(2).transpose(1, 2), grid
 

@@ -136,7 +136,9 @@ class WanVideoModel(VideoModel):
         patched = plain
         if method == "ati":
             if tracks.count > MOST_TRACKS:
-                raise ModelError(f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer.")
+                raise ModelError(
+                    f"There are {tracks.count} tracks; {MOST_TRACKS} are the most that can act. Use fewer."
+                )
             on_frame = fit_tracks(tracks, image.shape[-2], image.shape[-3], width, height, box).resample(frames)
             patched = motion_patch(
                 normalised(on_frame, width, height).to(latents.device), latents,

@@ -138,7 +138,9 @@ class Encoder(nn.Module):
                 layers.append(Downsample(out_dim, config.temperal_downsample[i]))
         self.conv1 = CausalConv3d(3, dims[0], 3, padding=1)
         self.downsamples = nn.Sequential(*layers)
-        self.middle = nn.Sequential(ResidualBlock(out_dim, out_dim), AttentionBlock(out_dim), ResidualBlock(out_dim, out_dim))
+        self.middle = nn.Sequential(
+            ResidualBlock(out_dim, out_dim), AttentionBlock(out_dim), ResidualBlock(out_dim, out_dim)
+        )
         self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), CausalConv3d(out_dim, config.z_dim * 2, 3, padding=1))
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
@@ -160,7 +162,9 @@ class Decoder(nn.Module):
             if i < len(config.dim_mult) - 1:
                 layers.append(Upsample(out_dim, config.temperal_downsample[::-1][i]))
         self.conv1 = CausalConv3d(config.z_dim, dims[0], 3, padding=1)
-        self.middle = nn.Sequential(ResidualBlock(dims[0], dims[0]), AttentionBlock(dims[0]), ResidualBlock(dims[0], dims[0]))
+        self.middle = nn.Sequential(
+            ResidualBlock(dims[0], dims[0]), AttentionBlock(dims[0]), ResidualBlock(dims[0], dims[0])
+        )
         self.upsamples = nn.Sequential(*layers)
         self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), CausalConv3d(out_dim, 3, 3, padding=1))
 

@@ -84,7 +84,9 @@ class SmallHost(Client):
         ]  # fmt: skip
         app = web.Application(client_max_size=2**26, middlewares=[fresh])
         app.add_routes(routes)
-        app.add_routes([type(route)(route.method, "/api" + route.path, route.handler, route.kwargs) for route in routes])
+        app.add_routes(
+            [type(route)(route.method, "/api" + route.path, route.handler, route.kwargs) for route in routes]
+        )
         app.add_routes([
             web.get("/", self.index), web.static(f"/extensions/{PACK}", ROOT / "web"), web.static("/", self.frontend),
         ])  # fmt: skip
@@ -96,7 +98,9 @@ class SmallHost(Client):
         return web.FileResponse(self.frontend / "index.html")
 
     def scripts(self) -> list[str]:
-        core = ("/" + file.relative_to(self.frontend).as_posix() for file in (self.frontend / "extensions").rglob("*.js"))
+        core = (
+            "/" + file.relative_to(self.frontend).as_posix() for file in (self.frontend / "extensions").rglob("*.js")
+        )
         ours = (file.relative_to(ROOT / "web").as_posix() for file in (ROOT / "web").rglob("*.js"))
         return sorted([*core, *(f"/extensions/{PACK}/{name}" for name in ours)])
 
@@ -139,7 +143,9 @@ class SmallHost(Client):
         await socket.prepare(request)
         client = request.query.get("clientId") or uuid.uuid4().hex
         self.sockets[client] = socket
-        await socket.send_json({"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client}})
+        await socket.send_json(
+            {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client}}
+        )
         async for message in socket:
             if message.type == WSMsgType.ERROR:
                 break
@@ -167,7 +173,9 @@ class SmallHost(Client):
         outputs, results, status = {}, {}, {"status_str": "success", "completed": True, "messages": []}
         self.tell(client, "execution_start", prompt_id=name)
         try:
-            for step in in_order(steps, [step for step in steps.values() if getattr(CLASSES[step.type], "OUTPUT_NODE", False)]):
+            for step in in_order(
+                steps, [step for step in steps.values() if getattr(CLASSES[step.type], "OUTPUT_NODE", False)]
+            ):
                 self.running = SimpleNamespace(id=step.id, client=client)
                 self.tell(client, "executing", node=step.id, display_node=step.id, prompt_id=name)
                 results[step.id], shown = run_step(step, results)
@@ -191,7 +199,9 @@ class SmallHost(Client):
             Image.fromarray((frame * 255).byte().numpy()).save(self.base / "temp" / file)
             shown.append({"filename": file, "subfolder": "", "type": "temp"})
         _, height, width, _ = frames.shape
-        self.tell(self.running.client, "trajectory.background", node=self.running.id, images=shown, width=width, height=height)
+        self.tell(
+            self.running.client, "trajectory.background", node=self.running.id, images=shown, width=width, height=height
+        )
         return shown
 
 

@@ -41,11 +41,22 @@ def node(id, kind, place, size, values, inputs=(), outputs=()):
 
 def editor_node(state: str, link: int | None) -> dict:
     outputs = [("tracks", "TRACKS", [2]), ("coordinates", "STRING", None), ("overlay", "IMAGE", None)]
-    return node(2, "TrajectorySplineEditor", [320, 100], [520, 640], [0, 0, 9, 8, state], [("image", "IMAGE", link)], outputs)
+    return node(
+        2, "TrajectorySplineEditor", [320, 100], [520, 640], [0, 0, 9, 8, state], [("image", "IMAGE", link)], outputs
+    )
 
 
 def graph(nodes: list, links: list) -> dict:
-    return {"last_node_id": 9, "last_link_id": 9, "nodes": nodes, "links": links, "groups": [], "config": {}, "extra": {}, "version": 0.4}
+    return {
+        "last_node_id": 9,
+        "last_link_id": 9,
+        "nodes": nodes,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
 
 
 def save_node() -> dict:
@@ -55,7 +66,15 @@ def save_node() -> dict:
 
 def workflow(state: str = "") -> dict:
     """A loaded picture, the editor, and a file of its tracks."""
-    picture = node(1, "LoadImage", [20, 100], [270, 314], ["picture.png", "image"], (), [("IMAGE", "IMAGE", [1]), ("MASK", "MASK", None)])
+    picture = node(
+        1,
+        "LoadImage",
+        [20, 100],
+        [270, 314],
+        ["picture.png", "image"],
+        (),
+        [("IMAGE", "IMAGE", [1]), ("MASK", "MASK", None)],
+    )
     links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "TRACKS"]]
     return graph([picture, editor_node(state, 1), save_node()], links)
 
@@ -147,7 +166,10 @@ class Drawing(Frontend):
 
 def close_to(found, expected, pixels=0.5):
     assert len(found) == len(expected)
-    assert all(abs(a - b) < pixels for one, other in zip(found, expected) for a, b in zip(one, other)), (found, expected)
+    assert all(abs(a - b) < pixels for one, other in zip(found, expected) for a, b in zip(one, other)), (
+        found,
+        expected,
+    )
 
 
 @pytest.fixture(scope="module", params=["classic", "nodes 2.0"])
@@ -243,7 +265,9 @@ def test_the_drawing_goes_with_its_node_into_a_subgraph(page, editor_host):
     page.page.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     page.page.wait_for_timeout(500)
     prompt = page.prompt()
-    (state,) = [step["inputs"]["editor_state"] for step in prompt.values() if step["class_type"] == "TrajectorySplineEditor"]
+    (state,) = [
+        step["inputs"]["editor_state"] for step in prompt.values() if step["class_type"] == "TrajectorySplineEditor"
+    ]
     assert state == before
     assert editor_host.run(prompt)["status"]["status_str"] == "success"
 
@@ -266,7 +290,10 @@ def test_a_node_that_is_made_larger_has_a_larger_picture_that_is_drawn_on(page, 
     page.page.wait_for_timeout(700)
     after = page.page.locator(f"{COMPACT} .tse-stage").bounding_box()
     shots("resized")
-    assert abs(after["width"] - before["width"] - 100) < 12 and abs(after["height"] - before["height"] - 80) < 12, (before, after)
+    assert abs(after["width"] - before["width"] - 100) < 12 and abs(after["height"] - before["height"] - 80) < 12, (
+        before,
+        after,
+    )
     page.draw()
     close_to(page.points[0], DRAWN)
 
@@ -330,7 +357,10 @@ def test_a_broken_drawing_is_shown_and_kept_and_nothing_in_it_runs(page, shots):
     note.wait_for()
     shots("broken")
     assert "points" in note.inner_text()
-    assert page.page.evaluate("() => [document.querySelectorAll('.tse-note b, .tse-note img').length, window.bad]") == [0, None]
+    assert page.page.evaluate("() => [document.querySelectorAll('.tse-note b, .tse-note img').length, window.bad]") == [
+        0,
+        None,
+    ]
     page.draw()
     assert page.value == broken
     note.get_by_role("button").click()

@@ -159,7 +159,15 @@ def test_generate_runs_tora_without_a_picture_with_its_own_track_files(run, tora
     assert code == 0, err
     assert read_video(tmp_path / "output" / "video.mp4")[0].shape == (17, 32, 32, 3)
     code, _, err = run(
-        "generate", "-q", "--image", "none", "--reference-video", tmp_path / "output" / "video.mp4", *tora_files, "--output", "second"
+        "generate",
+        "-q",
+        "--image",
+        "none",
+        "--reference-video",
+        tmp_path / "output" / "video.mp4",
+        *tora_files,
+        "--output",
+        "second",
     )
     assert code == 0, err
     assert read_video(tmp_path / "second" / "video.mp4")[0].shape == (9, 32, 32, 3)

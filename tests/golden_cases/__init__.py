@@ -39,7 +39,9 @@ class GoldenCase:
 
     def close(self, actual: Tensor, expected: Tensor, label: str) -> None:
         """Equal within the case's tolerance, in shape and values."""
-        assert tuple(actual.shape) == tuple(expected.shape), f"{self.name} {label}: {actual.shape}, not {expected.shape}"
+        assert tuple(actual.shape) == tuple(expected.shape), (
+            f"{self.name} {label}: {actual.shape}, not {expected.shape}"
+        )
         torch.testing.assert_close(
             actual.to(expected.dtype), expected, **self.data["tolerance"],
             msg=lambda text: f"{self.name} {label}: {text}",

@@ -43,7 +43,10 @@ def size_bucket(case: GoldenCase) -> None:
     for query, size in zip(case.inputs["query"].tolist(), case.outputs["size"].tolist()):
         assert list(bucket_size(*query)) == size, query
     for frames, used, latent in zip(
-        *(values.tolist() for values in (case.inputs["video_length"], *map(case.outputs.get, ("rounded_length", "latent_frames"))))
+        *(
+            values.tolist()
+            for values in (case.inputs["video_length"], *map(case.outputs.get, ("rounded_length", "latent_frames")))
+        )
     ):
         assert (max(0, frames - 1) // 4 * 4 + 1, max(0, frames - 1) // 4 + 1) == (used, latent), frames
 
@@ -89,7 +92,11 @@ def trajectory_control(case: GoldenCase) -> None:
     video = heat(sub)
     case.check("control_video", video[None, None])
     pixels = nearest(
-        video[..., None].expand(-1, -1, -1, 3), sub["target_width"], sub["target_height"], "stretch", "The control video"
+        video[..., None].expand(-1, -1, -1, 3),
+        sub["target_width"],
+        sub["target_height"],
+        "stretch",
+        "The control video",
     )
     case.check("control_pixels", pixels)
     vae = build(EasyAnimateVAE, EasyAnimateVAEConfig, case.config["vae"], case.weights)

@@ -33,7 +33,9 @@ class Run:
 
     def __init__(self, case: GoldenCase):
         self.case, config = case, case.config
-        transformer = build(EasyAnimateTransformer, EasyAnimateConfig, config["transformer"], part(case, "transformer."))
+        transformer = build(
+            EasyAnimateTransformer, EasyAnimateConfig, config["transformer"], part(case, "transformer.")
+        )
         self.model = EasyAnimateModel(transformer, transformer.config, Path("easyanimate.safetensors"))
         vae = build(EasyAnimateVAE, EasyAnimateVAEConfig, config["vae"], part(case, "vae."))
         self.vae = EasyAnimateVideoVAE(vae, Path("vae.safetensors"))
@@ -124,7 +126,12 @@ def e2e_control_trajectory(case: GoldenCase) -> None:
     run.check("img_", run.encode(frames=1, control_video=control), noise="img_noise")
     on_video = parse_coordinates(sub["coordinates"], canvas=size)
     tracks = run.encode(tracks=on_video).inputs["y"]
-    assert torch.corrcoef(torch.stack([tracks[:, :16].flatten(), case.outputs["noref_control_latents"][:, :16].flatten()]))[0, 1] > 0.9
+    assert (
+        torch.corrcoef(
+            torch.stack([tracks[:, :16].flatten(), case.outputs["noref_control_latents"][:, :16].flatten()])
+        )[0, 1]
+        > 0.9
+    )
 
 
 def e2e_control_camera(case: GoldenCase) -> None:

@@ -94,7 +94,9 @@ def text_t5(case: GoldenCase) -> None:
 
 
 def traj_points(case: GoldenCase) -> None:
-    files = {name.removeprefix("file."): value.tolist() for name, value in case.inputs.items() if name.startswith("file.")}
+    files = {
+        name.removeprefix("file."): value.tolist() for name, value in case.inputs.items() if name.startswith("file.")
+    }
     for name, text_input in case.data["text_inputs"].items():
         if name in files:
             assert decode_tora(text_input.encode(), name) == [tuple(map(float, point)) for point in files[name]]
@@ -109,7 +111,9 @@ def traj_points(case: GoldenCase) -> None:
         frames, height, width = (int(part[1:]) for part in size.split("_"))
         reverse = name.endswith("_reversed")
         if number:  # one of several files of one call, which are dealt with one by one
-            assert any(torch.equal(official_pixels(points, frames, width, height), expected) for points in files.values())
+            assert any(
+                torch.equal(official_pixels(points, frames, width, height), expected) for points in files.values()
+            )
             continue
         points = files[name.removesuffix("_reversed")]
         read = official_read(points, frames, reverse)

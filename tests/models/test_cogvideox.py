@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 from ..tiny_tora import t5_weights
 
 MANIFESTS = Path(__file__).parents[3] / "shared" / "golden" / "manifests"
-needs_manifests = pytest.mark.skipif(not MANIFESTS.is_dir(), reason="the manifests (../shared/golden/manifests) are not here")
+needs_manifests = pytest.mark.skipif(
+    not MANIFESTS.is_dir(), reason="the manifests (../shared/golden/manifests) are not here"
+)
 SIZES = CogVideoXConfig(
     num_attention_heads=4, attention_head_dim=16, time_embed_dim=24, text_embed_dim=40, num_layers=2, sample_width=12,
     sample_height=8, sample_frames=9, max_text_seq_length=7, traj_extractor_channels=8,
@@ -66,7 +68,9 @@ def on_meta(keys: dict, prefix: str = "", dtype: torch.dtype = torch.float16, na
         ("cogvideox_5b_transformer", "t2v"), ("cogvideox_5b_transformer_i2v", "i2v"),
     ],
 )  # fmt: skip
-def test_every_key_of_a_transformer_in_diffusers_naming_is_used_and_none_is_missing(name: str, variant: str, prefix: str):
+def test_every_key_of_a_transformer_in_diffusers_naming_is_used_and_none_is_missing(
+    name: str, variant: str, prefix: str
+):
     keys = manifest(name)
     dtype = torch.float8_e4m3fn if prefix == "model." else torch.float16
     checkpoint = on_meta(keys, prefix, dtype, name)
@@ -86,7 +90,9 @@ def test_every_key_of_the_original_release_finds_its_place(name: str, variant: s
     state = build(checkpoint, found).state_dict()
     diffusers = manifest(name.replace("sat", "transformer"))
     left_out = ("num_batches_tracked", "pos_embedding")  # nothing reads the first, the release never adds the second
-    assert {k: list(v.shape) for k, v in state.items()} == {k: s for k, s in diffusers.items() if not k.endswith(left_out)}
+    assert {k: list(v.shape) for k, v in state.items()} == {
+        k: s for k, s in diffusers.items() if not k.endswith(left_out)
+    }
 
 
 @needs_manifests
@@ -95,7 +101,10 @@ def test_the_split_files_of_tora_fit_both_bases(base: str, tmp_path, monkeypatch
     from comfyui_trajectory.models.cogvideox import parts
 
     ending = "_I2V" if base.endswith("i2v") else ""
-    files = {f"fuser{ending}.safetensors": "kijai_tora_fuser", f"traj_extractor{ending}.safetensors": "kijai_tora_traj_extractor"}
+    files = {
+        f"fuser{ending}.safetensors": "kijai_tora_fuser",
+        f"traj_extractor{ending}.safetensors": "kijai_tora_traj_extractor",
+    }
     for file in files:
         (tmp_path / file).touch()
     monkeypatch.setattr(parts, "open_checkpoint", lambda path: on_meta(manifest(files[path.name]), name=path))
@@ -152,7 +161,9 @@ def sat_names(state: dict, layers: int) -> dict[str, torch.Tensor]:
                 [state.pop(f"{block}.attn1.to_{n}.{what}") for n in "qkv"]
             )
             one, two = (state.pop(f"{block}.norm{n}.linear.{what}").chunk(6) for n in (1, 2))
-            found[f"mixins.adaln_layer.adaLN_modulations.{i}.1.{what}"] = torch.cat([*one[:3], *two[:3], *one[3:], *two[3:]])
+            found[f"mixins.adaln_layer.adaLN_modulations.{i}.1.{what}"] = torch.cat(
+                [*one[:3], *two[:3], *one[3:], *two[3:]]
+            )
             for old, new in {
                 "norm1.norm": f"{layer}.input_layernorm", "norm2.norm": f"{layer}.post_attention_layernorm",
                 "attn1.to_out.0": f"{layer}.attention.dense", "ff.net.0.proj": f"{layer}.mlp.dense_h_to_4h",
@@ -233,7 +244,9 @@ def test_learned_positions_are_added_in_diffusers_format_and_left_out_in_the_ori
 def test_fp8_files_keep_their_linear_weights_in_fp8_and_come_close(tmp_path):
     module = transformer()
     state = {
-        key: value.to(torch.float8_e4m3fn) if value.ndim == 2 and "transformer_blocks" in key and "norm" not in key else value
+        key: value.to(torch.float8_e4m3fn)
+        if value.ndim == 2 and "transformer_blocks" in key and "norm" not in key
+        else value
         for key, value in module.state_dict().items()
     }
     save_file(state, tmp_path / "tora_fp8.safetensors")
@@ -290,13 +303,19 @@ def test_parts_of_another_layer_count_than_the_base(files):
     for name in ("fuser", "traj_extractor"):
         part = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         save_file(part, files / f"{name}.safetensors")
-    refused(files / "base.safetensors", "3 fusers and 3 trajectory features, the transformer has 2 blocks", files / "fuser.safetensors")
+    refused(
+        files / "base.safetensors",
+        "3 fusers and 3 trajectory features, the transformer has 2 blocks",
+        files / "fuser.safetensors",
+    )
 
 
 def test_image_to_video_parts_on_a_text_to_video_base(files):
     for name in ("fuser", "traj_extractor"):
         (files / f"{name}.safetensors").rename(files / f"{name}_I2V.safetensors")
-    refused(files / "base.safetensors", "fuser_I2V.*for the i2v model, the base is t2v", files / "fuser_I2V.safetensors")
+    refused(
+        files / "base.safetensors", "fuser_I2V.*for the i2v model, the base is t2v", files / "fuser_I2V.safetensors"
+    )
 
 
 def test_a_part_that_is_missing_or_is_something_else(files):

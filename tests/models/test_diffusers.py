@@ -91,7 +91,11 @@ def test_the_transformer_gives_what_diffusers_gives(variant):
     x, y = torch.randn(2, 16, 3, 8, 12), torch.randn(2, 20, 3, 8, 12)
     t, text, tokens = torch.tensor([37.0, 900.0]), torch.randn(2, 512, 40), torch.randn(2, 33, 48)
     expected = theirs(
-        torch.cat([x, y], 1) if i2v else x, t, text, encoder_hidden_states_image=tokens if i2v else None, return_dict=False
+        torch.cat([x, y], 1) if i2v else x,
+        t,
+        text,
+        encoder_hidden_states_image=tokens if i2v else None,
+        return_dict=False,
     )[0]
     actual = ours(x, t, text, y, tokens) if i2v else ours(x, t, text)
     assert expected.std() > 0.1

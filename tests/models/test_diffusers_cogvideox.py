@@ -48,7 +48,9 @@ def test_the_transformer_gives_what_diffusers_gives(variant):
 def test_the_vae_gives_what_diffusers_gives(frames):
     sizes = {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4}
     kinds = {side: tuple([f"CogVideoX{side}Block3D"] * 4) for side in ("Down", "Up")}
-    theirs = randomised(diffusers.AutoencoderKLCogVideoX(**sizes, down_block_types=kinds["Down"], up_block_types=kinds["Up"]))
+    theirs = randomised(
+        diffusers.AutoencoderKLCogVideoX(**sizes, down_block_types=kinds["Down"], up_block_types=kinds["Up"])
+    )
     ours = CogVideoXVAE(CogVideoXVAEConfig(**sizes)).eval()
     ours.load_state_dict(theirs.state_dict())
     video = torch.rand(1, 3, frames, 32, 48) * 2 - 1

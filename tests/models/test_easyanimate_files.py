@@ -17,7 +17,16 @@ from comfyui_trajectory.models.easyanimate import load_text_encoder as load_qwen
 from comfyui_trajectory.models.easyanimate import load_vae as load_magvit
 from safetensors.torch import save_file
 
-from ..tiny_easyanimate import DEFAULTS, TEXT_DIM, TRANSFORMER, VAE, random_weights, text_weights, tokenizer, transformer
+from ..tiny_easyanimate import (
+    DEFAULTS,
+    TEXT_DIM,
+    TRANSFORMER,
+    VAE,
+    random_weights,
+    text_weights,
+    tokenizer,
+    transformer,
+)
 from .test_manifests import FOLDER
 
 LOADERS = {"diffusion model": load_transformer, "vae": load_magvit, "text encoder": load_qwen}
@@ -109,13 +118,18 @@ def test_qwen2_vl_is_read_in_every_spelling_with_or_without_its_vision_tower(pre
 def test_files_of_other_versions_are_told_apart():
     def of(kind: str, shapes: dict) -> str:
         with pytest.raises(CheckpointError) as error:
-            identify(Checkpoint.from_tensors({k: torch.empty(s, device="meta") for k, s in shapes.items()}, "x.safetensors"), kind)
+            identify(
+                Checkpoint.from_tensors({k: torch.empty(s, device="meta") for k, s in shapes.items()}, "x.safetensors"),
+                kind,
+            )
         return str(error.value)
 
     keys = {key: tuple(value.shape) for key, value in transformer("t2v").state_dict().items()}
     older = {key.replace("text_proj.1", "text_proj"): shape for key, shape in keys.items() if "text_proj.0" not in key}
     assert "EasyAnimate V5, which" in of("diffusion model", older | {"text_proj_t5.weight": (32, 24)})
-    assert "takes 20 channels; known are 16 (t2v), 33 (inp)" in of("diffusion model", keys | {"proj.weight": (32, 20, 2, 2)})
+    assert "takes 20 channels; known are 16 (t2v), 33 (inp)" in of(
+        "diffusion model", keys | {"proj.weight": (32, 20, 2, 2)}
+    )
     words = {key: tuple(value.shape) for key, value in text_weights().items()}
     assert "this is Qwen2.5-VL" in of("text encoder", words | {"visual.blocks.0.mlp.gate_proj.weight": (4, 4)})
     assert "is a EasyAnimate V5.1 text encoder" in of("vae", words | {"model.layers.0.self_attn.q_proj.weight": (256, 24),
@@ -142,7 +156,9 @@ def write_release(folder, diffusers: bool = False):
     from comfyui_trajectory.models.easyanimate.vae import EasyAnimateVAE
 
     save_file(random_weights(EasyAnimateVAE(VAE)), folder / "vae" / "diffusion_pytorch_model.safetensors")
-    (folder / "vae" / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKLMagvit", "norm_num_groups": 2}))
+    (folder / "vae" / "config.json").write_text(
+        json.dumps({"_class_name": "AutoencoderKLMagvit", "norm_num_groups": 2})
+    )
     save_file(text_weights(), folder / "text_encoder" / "model.safetensors")
     tokenizer().save(str(folder / "tokenizer" / "tokenizer.json"))
     return folder
@@ -167,4 +183,6 @@ def test_what_a_header_says_of_defaults_is_used(tmp_path):
     file = tmp_path / "small.safetensors"
     save_file(transformer("t2v").state_dict(), file, metadata={"config": json.dumps({"defaults": DEFAULTS})})
     assert load_model(file).defaults["steps"] == 3
-    assert load_model(file, dtype="fp8_e4m3fn").module.transformer_blocks[0].ff.net[2].weight.dtype == torch.float8_e4m3fn
+    assert (
+        load_model(file, dtype="fp8_e4m3fn").module.transformer_blocks[0].ff.net[2].weight.dtype == torch.float8_e4m3fn
+    )

@@ -137,7 +137,9 @@ def test_several_start_images_are_the_first_frames(ea):
 
 def test_the_little_noise_on_the_pictures_has_a_seed(ea):
     given = {"start_image": ea.image}
-    first, again, other = (encode(ea, "inp", **STILL, **given, image_noise_seed=seed)[0].inputs["y"] for seed in (3, 3, 4))
+    first, again, other = (
+        encode(ea, "inp", **STILL, **given, image_noise_seed=seed)[0].inputs["y"] for seed in (3, 3, 4)
+    )
     assert torch.equal(first, again) and 1e-5 < (first - other).abs().max() < 1
 
 
@@ -156,7 +158,13 @@ def test_one_frame_takes_the_reference_too(ea):
 
 
 def test_any_number_of_tracks_of_any_length_with_fractions_are_drawn(ea):
-    text = str([[[4.25, 5], [20, 9.75]], [[[30, 20]], [[1, 1], [2, 2], [3, 3.5]]], *([[i, i], [i + 1.5, 2]] for i in range(12))])
+    text = str(
+        [
+            [[4.25, 5], [20, 9.75]],
+            [[[30, 20]], [[1, 1], [2, 2], [3, 3.5]]],
+            *([[i, i], [i + 1.5, 2]] for i in range(12)),
+        ]
+    )
     (tracks,) = nodes["TrajectoryFromCoordinates"]().read(text, 192, 128)
     assert tracks["track_path"].shape[1] == 15
     _, shown, _ = encode(ea, "control", width=192, height=128, tracks=tracks)

@@ -172,7 +172,9 @@ def test_a_size_left_at_0_follows_the_picture_at_the_models_area(own, picture, g
     assert video_size(model, image, *given) == expected
 
 
-@pytest.mark.parametrize("picture, expected", [((500, 500), (96, 96)), ((1000, 500), (112, 80)), ((500, 900), (80, 112))])
+@pytest.mark.parametrize(
+    "picture, expected", [((500, 500), (96, 96)), ((1000, 500), (112, 80)), ((500, 900), (80, 112))]
+)
 def test_a_model_trained_on_a_few_sizes_is_given_the_one_of_the_nearest_shape(picture, expected):
     defaults = {"width": 96, "height": 96, "sizes": [[96, 96], [112, 80], [80, 112]]}
     image = torch.zeros(1, picture[1], picture[0], 3)

@@ -102,8 +102,12 @@ def test_encode_shows_the_flow_video_which_does_instead_of_tracks(tora):
     field = flow_of_tracks(Tracks.from_comfy(on_video), 32, 32)
     assert torch.allclose(shown, flow_colours(field).movedim(1, -1).float() / 255, atol=1.01 / 255)
     again, same, _ = encode(tora, tracks=None, control_video=shown)
-    assert torch.allclose(again.inputs["flow"], motion.inputs["flow"], atol=1e-4) and torch.allclose(same, shown, atol=1e-6)
-    larger, *_ = encode(tora, tracks=None, control_video=shown.repeat_interleave(2, 1).repeat_interleave(2, 2), width=32, height=32)
+    assert torch.allclose(again.inputs["flow"], motion.inputs["flow"], atol=1e-4) and torch.allclose(
+        same, shown, atol=1e-6
+    )
+    larger, *_ = encode(
+        tora, tracks=None, control_video=shown.repeat_interleave(2, 1).repeat_interleave(2, 2), width=32, height=32
+    )
     assert torch.allclose(larger.inputs["flow"], motion.inputs["flow"], atol=1e-2)
 
 
@@ -117,7 +121,9 @@ def test_a_reference_video_gives_its_flow(tora):
     assert torch.allclose(shown, flow[:9], atol=1e-6)
 
 
-@pytest.mark.parametrize("coordinates", ["[[16, 16]]", "[[-9, 5], [40, 50]]", "[[32, 32], [0, 0]]", str([[i % 32, 9] for i in range(80)])])
+@pytest.mark.parametrize(
+    "coordinates", ["[[16, 16]]", "[[-9, 5], [40, 50]]", "[[32, 32], [0, 0]]", str([[i % 32, 9] for i in range(80)])]
+)
 def test_one_point_points_off_the_frame_and_more_points_than_frames(tora, coordinates):
     (tracks,) = nodes["TrajectoryFromCoordinates"]().read(coordinates, 32, 32)
     motion, shown, _ = encode(tora, tracks=tracks)

@@ -8,7 +8,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from comfyui_trajectory.models import TextConditioning, load_image_encoder, load_model, load_text_encoder, load_vae, sample
+from comfyui_trajectory.models import (
+    TextConditioning,
+    load_image_encoder,
+    load_model,
+    load_text_encoder,
+    load_vae,
+    sample,
+)
 from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
@@ -36,7 +43,9 @@ def files(tmp_path_factory, vae):
     torch.nn.init.normal_(student.transformer.head.head.weight, std=0.02)
     preview = [[0.0, 0.0, 0.0]] * 17
     export.save_vae(vae, preview, folder / "vae.safetensors")
-    export.save_transformer(student.transformer, train_ati.CONFIG, train_ati.DEFAULTS, preview, folder / "ati.safetensors")
+    export.save_transformer(
+        student.transformer, train_ati.CONFIG, train_ati.DEFAULTS, preview, folder / "ati.safetensors"
+    )
     export.save_image_encoder(student.image_encoder, folder / "image.safetensors")
     export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), folder / "text.safetensors")
     return folder, student
@@ -102,7 +111,9 @@ def test_folded_statistics_leave_reconstructions_alone_and_give_wans_latents(vae
 def test_the_condition_of_training_is_that_of_use(files, photographs):
     folder, student = files
     model, vae = load_model(folder / "ati.safetensors"), load_vae(folder / "vae.safetensors")
-    clip = next(c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2)
+    clip = next(
+        c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2
+    )
     (example,) = pool.encode(vae, [clip])
     path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
     trained = train_ati.condition(example["still"], path, visible, 96, 96)

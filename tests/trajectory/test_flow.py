@@ -109,7 +109,9 @@ def test_no_size_is_an_error():
 
 def test_the_flow_of_a_video_is_how_its_pixels_move():
     generator = torch.Generator().manual_seed(0)
-    picture = torch.nn.functional.interpolate(torch.rand(1, 3, 24, 32, generator=generator), size=(96, 128), mode="bicubic")
+    picture = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 24, 32, generator=generator), size=(96, 128), mode="bicubic"
+    )
     frames = torch.stack([picture[0].roll((2 * i, 3 * i), (1, 2)) for i in range(3)]).permute(0, 2, 3, 1).clamp(0, 1)
     field = flow_of_video(frames)
     inside = field[:, :, 24:-24, 24:-24]

@@ -37,7 +37,9 @@ def test_a_move_goes_where_its_name_says(name, axis, sign):
     assert np.argmax(np.abs(end)) == axis and np.sign(end[axis]) == sign
 
 
-@pytest.mark.parametrize("name, axis, sign", [("Turn Left", 0, -1), ("Turn Right", 0, 1), ("Tilt Up", 1, -1), ("Tilt Down", 1, 1)])
+@pytest.mark.parametrize(
+    "name, axis, sign", [("Turn Left", 0, -1), ("Turn Right", 0, 1), ("Tilt Up", 1, -1), ("Tilt Down", 1, 1)]
+)
 def test_a_turn_looks_where_its_name_says_and_stays_where_it_is(name, axis, sign):
     poses = poses_of([name], 25)
     looks = poses.relative()[-1, :3, 2]
@@ -78,7 +80,11 @@ def test_speed_scales_and_turns_a_move_round():
 
 def test_text_and_json_bring_back_the_same_poses(tmp_path):
     poses = in_sequence(["ACW", "Orbit Up", "Lens Zoom In"], 9)
-    for again in (parse_poses(to_text(poses)), parse_poses(to_json(poses)), read_poses(write_poses(tmp_path / "a.txt", poses))):
+    for again in (
+        parse_poses(to_text(poses)),
+        parse_poses(to_json(poses)),
+        read_poses(write_poses(tmp_path / "a.txt", poses)),
+    ):
         np.testing.assert_allclose(again.world_to_camera, poses.world_to_camera, atol=1e-8)
         np.testing.assert_allclose(again.lens, poses.lens, atol=1e-8)
 

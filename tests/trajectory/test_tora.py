@@ -41,7 +41,9 @@ def test_the_releases_own_reader_takes_what_is_written(tmp_path):
     assert points == [(10, 21), (-3, 300)]
 
 
-@pytest.mark.parametrize("content", ["76, 161\nhere\n", "76, 161\n1, 2, 3\n", "1, 2\n1, --\n", "1, 2\n1e99, 3\n", "1, 2\n1e400, 3"])
+@pytest.mark.parametrize(
+    "content", ["76, 161\nhere\n", "76, 161\n1, 2, 3\n", "1, 2\n1, --\n", "1, 2\n1e99, 3\n", "1, 2\n1e400, 3"]
+)
 def test_a_line_that_is_no_point_is_named(tmp_path, content):
     (tmp_path / "bad.txt").write_text(content)
     with pytest.raises(TracksError, match=r"bad\.txt, line 2: .* is not a point such as '76, 161'"):

@@ -24,7 +24,9 @@ def page(request, browser, address):
 @pytest.fixture(autouse=True)
 def empty(page):
     page.press("Escape")
-    page.page.evaluate("() => { ed.finish(); ed.select(new Map()); ed.reset(); ed.setTool('spline'); ed.setFrame(0); stage.setViewport(null); }")
+    page.page.evaluate(
+        "() => { ed.finish(); ed.select(new Map()); ed.reset(); ed.setTool('spline'); ed.setFrame(0); stage.setViewport(null); }"
+    )
 
 
 def test_clicks_draw_where_they_are_seen(page):
@@ -102,7 +104,16 @@ def test_the_picture_stays_where_it_is_when_the_first_track_is_drawn(page):
 def send(page, kind, id, x, y, name, **more):
     """A pointer event of a pen or a finger."""
     x, y = page.at(x, y)
-    event = {"pointerType": kind, "pointerId": id, "clientX": x, "clientY": y, "bubbles": True, "isPrimary": True, "buttons": 1, **more}
+    event = {
+        "pointerType": kind,
+        "pointerId": id,
+        "clientX": x,
+        "clientY": y,
+        "bubbles": True,
+        "isPrimary": True,
+        "buttons": 1,
+        **more,
+    }
     page.page.evaluate("([name, event]) => stage.element.dispatchEvent(new PointerEvent(name, event))", [name, event])
 
 
@@ -129,7 +140,9 @@ def test_a_finger_draws_and_two_fingers_zoom_and_draw_nothing(page):
     for name, at in (("pointerdown", places), ("pointermove", spread), ("pointerup", spread)):
         for id, (x, y) in at.items():
             event = {"pointerType": "touch", "pointerId": id, "clientX": x, "clientY": y, "bubbles": True, "buttons": 1}
-            page.page.evaluate("([name, event]) => stage.element.dispatchEvent(new PointerEvent(name, event))", [name, event])
+            page.page.evaluate(
+                "([name, event]) => stage.element.dispatchEvent(new PointerEvent(name, event))", [name, event]
+            )
     assert abs(page.page.evaluate("() => stage.view.scale") / before - 2) < 0.05
     assert len(page.document["tracks"]) == 1 and len(page.points()) == 2
 
