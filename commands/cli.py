@@ -18,11 +18,13 @@ from ..nodes.host import EXAMPLES, host
 from ..nodes.video import TrajectoryFlowFromVideo
 from ..trajectory import Tracks, parse_coordinates, read_tracks
 from ..trajectory.spread import MOST
+from .extras import add_extras, inputs_of_encode, inputs_of_sampler
 from .files import read_image, read_video
 from .generate import ModelFiles, Pipeline, overlay, save, show_bars
 
-EXAMPLE_IMAGE, EXAMPLE_TRACKS = EXAMPLES / "flower.jpg", EXAMPLES / "flower.json"
-EXAMPLE_PROMPT = "an orange dahlia sways in front of dark green leaves"
+EXAMPLE_IMAGE, EXAMPLE_TRACKS = EXAMPLES / "cloud.jpg", EXAMPLES / "cloud.json"
+EXAMPLE_PROMPT = "a white cloud drifts over the mountains"
+EMBEDDED_SPREAD = 9, 8.0  # --expand-points and --expand-radius that the embedded model was trained for
 
 ABOUT = """\
 Draw how things should move, and a video model follows: ATI (Wan 2.1), Tora (CogVideoX) and EasyAnimate, without ComfyUI.
@@ -59,7 +61,12 @@ examples:
         --text-encoder t5xxl_fp16.safetensors
 
   more points around each drawn one, which are followed more closely:
-    python -m comfyui_trajectory generate --image cat.jpg --tracks cat.json --expand-points 5"""
+    python -m comfyui_trajectory generate --image cat.jpg --tracks cat.json --expand-points 5
+
+  EasyAnimate V5.1, from the folder of a release: the camera slides to the left and comes nearer
+    python -m comfyui_trajectory generate --image none --camera 'Pan Left + Zoom In' --prompt 'a sunny garden' \\
+        --model EasyAnimateV5.1-7b-zh-Control-Camera --vae EasyAnimateV5.1-7b-zh-Control-Camera \\
+        --text-encoder EasyAnimateV5.1-7b-zh-Control-Camera"""
 
 EXAMPLES_ABOUT = """\
 Runs a list of examples as ATI's demo does: a YAML list of entries with image, text and track, files beside the list.
@@ -137,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_models(one)
     add_sampling(one)
+    add_extras(one)
 
     many = command(
         "examples",
@@ -295,13 +303,13 @@ def add_sampling(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--expand-points",
         type=int,
-        default=1,
         metavar="N",
         choices=range(1, MOST + 1),
-        help=f"points for each track, 1 to {MOST}; about 5 are followed best",
+        help=f"points for each track, 1 to {MOST} (default: 1; generate with the embedded model: {EMBEDDED_SPREAD[0]})",
     )
     group.add_argument(
-        "--expand-radius", type=float, default=4.0, metavar="X", help="how far around it, in %% of the shorter side"
+        "--expand-radius", type=float, metavar="X",
+        help=f"how far around it, in %% of the shorter side (default: 4; embedded model: {EMBEDDED_SPREAD[1]:g})",
     )
     group.add_argument("--temperature", type=float, default=0.0, metavar="X", help="ATI: how narrowly a point acts")
     group.add_argument("--topk", type=int, default=0, metavar="N", help="ATI: how many tracks act on one place")
@@ -341,7 +349,8 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
         "temperature",
         "topk",
     )
-    encode = {"width": width, "height": height, **{name: getattr(options, name) for name in names}}
+    given = {name: getattr(options, name) for name in names}
+    encode = {"width": width, "height": height, **{name: value for name, value in given.items() if value is not None}}
     sampling = {name: getattr(options, name) for name in ("steps", "cfg", "shift", "scheduler")}
     return Pipeline(model_files(options), encode, sampling, options.tile)
 
@@ -361,6 +370,9 @@ def all_tracks(options: argparse.Namespace, canvas: tuple[int, int] | None) -> T
     return first.merge(*others) if others else first
 
 
+INSTEAD_OF_TRACKS = ("control_video", "reference_video", "camera", "video", "end_image")
+
+
 def control_video(options: argparse.Namespace) -> dict:
     """The inputs of Trajectory Encode that a video of the command line stands for."""
     if options.control_video and options.reference_video:
@@ -376,16 +388,18 @@ def generate(options: argparse.Namespace) -> None:
     if options.image is None and options.tracks is None:
         options.image, options.tracks = EXAMPLE_IMAGE, [str(EXAMPLE_TRACKS)]
         options.prompt = EXAMPLE_PROMPT if options.prompt is None else options.prompt
-    elif options.image is None or (options.tracks is None and not (options.control_video or options.reference_video)):
+    elif options.image is None or (options.tracks is None and not any(map(vars(options).get, INSTEAD_OF_TRACKS))):
         missing = "--image" if options.image is None else "--tracks (or --tracks none)"
         parser().error(f"{missing} is missing")
     files = model_files(options)  # wrong usage is told before anything is read
-    del files
+    if files.model == ModelFiles.embedded().model and options.expand_points is None:
+        options.expand_points, options.expand_radius = EMBEDDED_SPREAD[0], options.expand_radius or EMBEDDED_SPREAD[1]
     show_bars(options.quiet)
     image = None if str(options.image) == "none" else read_image(options.image)
     tracks = all_tracks(options, None if image is None else (image.shape[2], image.shape[1]))
     made = pipeline(options)
-    made.encode |= control_video(options)
+    made.encode |= control_video(options) | inputs_of_encode(options)
+    made.sampling |= inputs_of_sampler(options)
     frames, on_video = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
     drawn = None if on_video is None else overlay(frames, on_video)
     tell(save(options.output, frames, drawn, made.fps))

@@ -200,5 +200,5 @@ def test_the_embedded_workflow_uses_the_example_track():
     steps = read_graph(EMBEDDED, CLASSES)
     (step,) = (step for step in steps.values() if step.type == "TrajectoryFromCoordinates")
     canvas = step.inputs["canvas_width"], step.inputs["canvas_height"]
-    drawn, shipped = parse_coordinates(step.inputs["coordinates"], canvas=canvas), read_tracks(EXAMPLES / "flower.json")
+    drawn, shipped = parse_coordinates(step.inputs["coordinates"], canvas=canvas), read_tracks(EXAMPLES / "cloud.json")
     assert drawn.canvas == shipped.canvas and (drawn.path == shipped.path).all()
