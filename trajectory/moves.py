@@ -96,12 +96,14 @@ def poses_of(
     return CameraPoses(matrices, lens)
 
 
-def in_sequence(names: Sequence[str], frames: int, **options) -> CameraPoses:
-    """The named MOVES one after the other, each in an equal share of `frames`; options as for `poses_of`."""
+def in_sequence(names: Sequence[str | Sequence[str]], frames: int, **options) -> CameraPoses:
+    """The named MOVES (or several at once) one after the other, each in an equal share of `frames`; options as for
+    `poses_of`."""
     if not 1 <= len(names) <= frames:
         raise TracksError(f"{len(names)} camera moves one after the other need at least as many frames, not {frames}.")
     counts = [frames * (i + 1) // len(names) - frames * i // len(names) for i in range(len(names))]
-    first, *rest = (poses_of([name], count, **options) for name, count in zip(names, counts))
+    together = ([name] if isinstance(name, str) else name for name in names)
+    first, *rest = (poses_of(part, count, **options) for part, count in zip(together, counts))
     for poses in rest:
         first = first.then(poses)
     return first
