@@ -150,13 +150,12 @@ export class Editor {
   /** The host's size and length; what is drawn is scaled to them. No step: undo is for what was drawn. */
   conform(size) {
     this.size = size;
-    if (this.error) return;
     const document = conformed(this.document, this.#limits());
     if (document === this.document) return;
     const drawn = document.tracks.length + document.camera.length > 0;
     this.history.replace(document);
     this.#settled();
-    this.unsaved = drawn || this.text !== "";
+    this.unsaved = !this.error && (drawn || this.text !== "");
     if (!this.gesture) this.save();
   }
 
