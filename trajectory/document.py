@@ -45,13 +45,15 @@ class Timing:
 
 @dataclass(frozen=True)
 class Grid:
-    """Points of a rectangle of pixels that move together. mask: a polygon [corners, 2] in 0..1 of the rectangle."""
+    """Points of a rectangle of pixels that move together, turned by `angle` degrees clockwise. mask: a polygon
+    [corners, 2] in 0..1 of the rectangle."""
 
     width: float
     height: float
     columns: int
     rows: int
     mask: np.ndarray | None = None
+    angle: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +217,9 @@ def grid(value: Any) -> Grid:
         mask = np.array([pair(corner, f"grid.mask[{i}]") for i, corner in enumerate(corners)], np.float64)
     width, height = (number(value.get(side), f"grid.{side}", 0, MAX_COORDINATE) for side in ("width", "height"))
     columns = whole(given(value, "columns", 4), "grid.columns", 1, MAX_PER_SIDE)
-    return Grid(width, height, columns, whole(given(value, "rows", 3), "grid.rows", 1, MAX_PER_SIDE), mask)
+    rows = whole(given(value, "rows", 3), "grid.rows", 1, MAX_PER_SIDE)
+    angle = number(given(value, "angle", 0.0), "grid.angle", -MAX_COORDINATE, MAX_COORDINATE)
+    return Grid(width, height, columns, rows, mask, angle)
 
 
 def timing(value: Any, frames: int) -> Timing:

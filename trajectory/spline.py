@@ -223,7 +223,8 @@ def grid_offsets(grid: Grid) -> np.ndarray:
     places = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
     if grid.mask is not None:
         places = places[in_polygon(grid.mask, places)]
-    return (places - 0.5) * (grid.width, grid.height)
+    cos, sin = math.cos(math.radians(grid.angle)), math.sin(math.radians(grid.angle))
+    return (places - 0.5) * (grid.width, grid.height) @ np.array([[cos, sin], [-sin, cos]])
 
 
 def in_polygon(polygon: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ def cases() -> dict[str, dict]:
         {**wave, "kind": "circle", "radius": [30, 0], "spokes": 5, "timing": {**timing, "curve": "ease-out"}})
     grid = {"width": 60, "height": 30.5, "columns": 4, "rows": 3}
     found["grid"] = drawing({**wave, "kind": "grid", "grid": grid})
+    found["grid that is turned"] = drawing({**wave, "kind": "grid", "grid": {**grid, "angle": 30}})
     found["grid of one column, and of one point"] = drawing(
         line(kind="grid", grid={**grid, "columns": 1}), line(kind="grid", grid={**grid, "columns": 1, "rows": 1}))
     mask = [[0.51, -0.1], [1.1, 0.55], [0.52, 1.1], [-0.1, 0.45]]

@@ -306,3 +306,15 @@ test("text that holds no tracks is refused with a reason", () => {
     assert.throws(() => D.importTracks(drawn(wave), text), D.DocumentError, text);
   }
 });
+
+test("a grid that is turned takes its points, its corners and its box with it", () => {
+  const grid = { width: 40, height: 20, columns: 2, rows: 2 };
+  const before = drawn({ kind: "grid", points: points([100, 50]), grid });
+  const after = D.transformTracks(before, ["t1"], { degrees: 90 });
+  const seen = evaluate(after, [0]).paths.map(([{ x, y }]) => [Math.round(x), Math.round(y)]);
+  assert.deepEqual(seen, [[110, 30], [110, 70], [90, 30], [90, 70]]);
+  const { x, y, width, height } = D.boundsOf(after, ["t1"]);
+  assert.deepEqual([x, y, width, height].map(Math.round), [90, 30, 20, 40]);
+  const back = D.transformTracks(after, ["t1"], { degrees: -90 });
+  assert.equal(back.tracks[0].grid.angle, 0);
+});

@@ -32,7 +32,7 @@ export function randomDocument(seed) {
       id: `t${index}`, kind, points, timing: timing(), closed: pick(true, false), tension: random() * 4 - 2,
       interpolation: pick("cardinal", "monotone", "bezier", "linear", "step"),
       radius: [random() * 100, pick(0, random() * 100)], spokes: pick(undefined, 1, 5),
-      grid: { width: random() * 100, height: pick(0, 10), columns: pick(1, 3), rows: pick(1, 4), mask },
+      grid: { width: random() * 100, height: pick(0, 10), columns: pick(1, 3), rows: pick(1, 4), mask, angle: pick(undefined, 0, -400, random() * 90) },
       visibility: pick(undefined, null, [], [[1, 3], [2, random() * 9 + 2]]), hidden: random() < 0.1,
     };
   });

@@ -3,7 +3,7 @@
 //
 // A selection is {[trackId]: [point index, …]}. Locked tracks are the caller's concern: edits do what they are told.
 
-import { recordedTimes, segments } from "./spline.js";
+import { gridPlace, recordedTimes, segments } from "./spline.js";
 import { DocumentError, LIMITS, PALETTE, freshId, outputCount, validate } from "./schema.js";
 
 const NAMES = { spline: "Spline", freehand: "Stroke", point: "Point", circle: "Circle", grid: "Grid" };
@@ -250,7 +250,7 @@ export function boundsOf(document, ids) {
   for (const track of document.tracks) {
     if (!chosen.has(track.id)) continue;
     const around = track.kind === "circle" ? Math.max(...track.radius) : 0;
-    const [w, h] = track.kind === "grid" ? [track.grid.width / 2, track.grid.height / 2] : [around, around];
+    const [w, h] = track.kind === "grid" ? gridReach(track.grid) : [around, around];
     for (const { x, y } of track.points) {
       [left, right] = [Math.min(left, x - w), Math.max(right, x + w)];
       [top, bottom] = [Math.min(top, y - h), Math.max(bottom, y + h)];
@@ -261,7 +261,7 @@ export function boundsOf(document, ids) {
 
 /**
  * Scales by sx, sy and turns by `degrees` (clockwise) round `center`, then moves by dx, dy. Handles, radii and grids go
- * along (grids stay upright: a rotation turns their paths only).
+ * along; a grid that is turned scales along its own sides.
  * @param {{dx?: number, dy?: number, sx?: number, sy?: number, degrees?: number, center?: [number, number]}} change
  */
 export function transformTracks(document, ids, change) {
@@ -276,7 +276,7 @@ export function transformTracks(document, ids, change) {
       const [x, y] = turn(point.x - center[0], point.y - center[1]);
       return withTurnedHandles({ ...point, x: limited(center[0] + x + dx), y: limited(center[1] + y + dy) }, turn);
     });
-    return resized({ ...track, points }, Math.abs(sx), Math.abs(sy));
+    return turned(resized({ ...track, points }, Math.abs(sx), Math.abs(sy)), degrees);
   });
 }
 
@@ -291,6 +291,17 @@ function resized(track, sx, sy) {
   if (kind === "circle") return { ...track, radius: radius.map((value) => limited(value * Math.sqrt(sx * sy))) };
   if (kind !== "grid") return track;
   return { ...track, grid: { ...grid, width: limited(grid.width * sx), height: limited(grid.height * sy) } };
+}
+
+function turned(track, degrees) {
+  if (track.kind !== "grid" || !degrees) return track;
+  return { ...track, grid: { ...track.grid, angle: limited(track.grid.angle + degrees) } };
+}
+
+/** Half the width and height of the box round a grid. */
+function gridReach(grid) {
+  const corners = [gridPlace(grid, 1, 1), gridPlace(grid, 1, 0)];
+  return [0, 1].map((axis) => Math.max(...corners.map((corner) => Math.abs(corner[axis]))));
 }
 
 // The whole document

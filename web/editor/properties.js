@@ -120,12 +120,13 @@ export class Properties {
   }
 
   #gridFields(add) {
-    const field = (label, name, least) => numberField(label, {
-      get: () => this.track?.grid?.[name] ?? 0, min: least,
+    const field = (label, name, least, unit) => numberField(label, {
+      get: () => this.track?.grid?.[name] ?? 0, min: least ?? undefined, unit,
       set: (value) => this.#set({ grid: { ...this.track.grid, [name]: least ? Math.round(value) : value } }, "grid"),
     });
     add(pairField("Points", field("columns", "columns", 1), field("rows", "rows", 1)));
     add(pairField("Size", field("width", "width", 0), field("height", "height", 0)));
+    add(field("Turned", "angle", null, "°"));
     if (!this.track.grid.mask) return;
     const run = () => this.#set({ grid: { ...this.track.grid, mask: null } }, "grid");
     add({ element: h("p.tse-hint", {}, "Only the points inside the drawn shape. ", h("a", { onclick: run, role: "button" }, "All of them")) });

@@ -150,6 +150,7 @@ function checkGrid(grid) {
     height: number(grid.height, "grid.height", 0, LIMITS.coordinate),
     columns: whole(grid.columns ?? 4, "grid.columns", 1, LIMITS.perSide),
     rows: whole(grid.rows ?? 3, "grid.rows", 1, LIMITS.perSide),
+    angle: number(grid.angle ?? 0, "grid.angle", -LIMITS.coordinate, LIMITS.coordinate),
   };
   if (grid.mask != null) {
     result.mask = array(grid.mask, "grid.mask", 3, 10_000).map((corner, i) => pair(corner, `grid.mask[${i}]`));

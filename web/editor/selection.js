@@ -2,7 +2,7 @@
 // Pure geometry over a document; knows no events and no page.
 
 import { boundsOf } from "./document.js";
-import { nearest } from "./spline.js";
+import { gridPlace, nearest } from "./spline.js";
 
 /** @typedef {Map<string, Set<number>>} Selection */
 
@@ -49,11 +49,12 @@ export function boxHandles({ x, y, width, height }, scale) {
   ];
 }
 
-/** The corners of a grid's rectangle at the start of its path, from the upper left, clockwise. */
+const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
+
+/** The corners of a grid's rectangle at the start of its path, from its upper left, clockwise. */
 export function gridCorners(track) {
   const { x, y } = track.points[0];
-  const [w, h] = [track.grid.width / 2, track.grid.height / 2];
-  return [{ x: x - w, y: y - h }, { x: x + w, y: y - h }, { x: x + w, y: y + h }, { x: x - w, y: y + h }];
+  return CORNERS.map(([u, v]) => gridPlace(track.grid, u, v)).map(([dx, dy]) => ({ x: x + dx, y: y + dy }));
 }
 
 /**

@@ -319,14 +319,22 @@ export function offsets(track, s) {
   return [[0, 0]];
 }
 
+/** The place (u, v), 0..1 of a grid's rectangle, as an offset from its middle: turned by `angle` degrees clockwise. @returns {Pair} */
+export function gridPlace({ width, height, angle = 0 }, u, v) {
+  const [x, y] = [(u - 0.5) * width, (v - 0.5) * height];
+  const turn = (angle * Math.PI) / 180;
+  return [x * Math.cos(turn) - y * Math.sin(turn), x * Math.sin(turn) + y * Math.cos(turn)];
+}
+
 /** Row by row, edge to edge of the rectangle (the middle where there is one column or row), inside the mask polygon. */
-export function gridOffsets({ width, height, columns, rows, mask }) {
+export function gridOffsets(grid) {
+  const { columns, rows, mask } = grid;
   const found = [];
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const u = columns > 1 ? column / (columns - 1) : 0.5;
       const v = rows > 1 ? row / (rows - 1) : 0.5;
-      if (!mask || inPolygon(mask, u, v)) found.push([(u - 0.5) * width, (v - 0.5) * height]);
+      if (!mask || inPolygon(mask, u, v)) found.push(gridPlace(grid, u, v));
     }
   }
   return found;

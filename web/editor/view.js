@@ -2,7 +2,7 @@
 // no events. Two layers, so that a drag redraws only what is selected: `drawBack` the picture and the tracks at rest,
 // `drawFront` the selected tracks, their handles and where every point is at the frame.
 
-import { cameraMatrix, evaluate, pointAt, segments, shareAt, timingOf, visibleAt } from "./spline.js";
+import { cameraMatrix, evaluate, gridPlace, pointAt, segments, shareAt, timingOf, visibleAt } from "./spline.js";
 import { boxHandles, boxOf, gridCorners } from "./selection.js";
 
 /**
@@ -285,8 +285,11 @@ function drawGridFrame(ctx, scene, track) {
   ctx.setLineDash([]);
   if (track.grid.mask) {
     const mask = new Path2D();
-    const [{ x, y }] = corners;
-    for (const [u, v] of track.grid.mask) mask.lineTo(x + u * track.grid.width, y + v * track.grid.height);
+    const { x, y } = track.points[0];
+    for (const [u, v] of track.grid.mask) {
+      const [dx, dy] = gridPlace(track.grid, u, v);
+      mask.lineTo(x + dx, y + dy);
+    }
     mask.closePath();
     stroke(ctx, mask, track.color, 1.5 / scale, 1.5 / scale);
   }

@@ -3,6 +3,7 @@
 
 import { movePoints, setHandle, setTracks, trackById, transformTracks } from "../document.js";
 import { chosenPoints } from "../selection.js";
+import { gridPlace } from "../spline.js";
 import { snapped } from "./snap.js";
 
 /** The gesture that drags a hit (selection.js: hitsAt), which has been selected. @param {{x: number, y: number}} from */
@@ -101,7 +102,8 @@ function corner(editor, { track }) {
   return {
     cursor: "nwse-resize",
     move(at, event) {
-      let [width, height] = [2 * Math.abs(at.x - x), 2 * Math.abs(at.y - y)];
+      const [dx, dy] = gridPlace({ width: at.x - x, height: at.y - y, angle: -grid.angle }, 1.5, 1.5); // along its own sides
+      let [width, height] = [2 * Math.abs(dx), 2 * Math.abs(dy)];
       if (event.shiftKey && grid.height > 0) height = (width * grid.height) / grid.width;
       editor.edit(setTracks(document, [track], { grid: { ...grid, width, height } }), "grid");
     },
