@@ -16,6 +16,7 @@ import pytest
 from comfyui.host import Host
 from PIL import Image
 from tiny import FILES, write_tiny
+from tiny_easyanimate import write_tiny as write_tiny_easyanimate
 from tiny_tora import write_tiny_tora
 
 FRONTENDS = Path(sys.prefix) / "frontends"  # Makefile
@@ -72,7 +73,7 @@ def write_picture(folder: Path):
 
 def write_files(base: Path):
     """The tiny models and a picture where a user would put them, and two files that are not what they should be."""
-    models = write_tiny_tora(write_tiny(base / "models"))
+    models = write_tiny_easyanimate(write_tiny_tora(write_tiny(base / "models")))
     shutil.copy(models / "text_encoders" / FILES["text_encoders"], models / "vae" / "not_a_vae.safetensors")
     whole = (models / "diffusion_models" / FILES["diffusion_models"]).read_bytes()
     (models / "diffusion_models" / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
