@@ -71,8 +71,10 @@ class Page:
 
     def load_fifty(self):
         """50 tracks of 20 points at 1024 x 1024."""
-        tracks = [{"points": [{"x": 20 + 50 * k + 7 * math.sin(i + k), "y": 10 + 20 * i + 15 * math.cos(i * k)} for k in range(20)]}
-                  for i in range(50)]  # fmt: skip
-        self.page.evaluate(
-            "text => ed.load(text)", json.dumps({"canvas": {"width": 1024, "height": 1024}, "tracks": tracks})
-        )
+        places = [
+            [(20 + 50 * k + 7 * math.sin(i + k), 10 + 20 * i + 15 * math.cos(i * k)) for k in range(20)]
+            for i in range(50)
+        ]
+        tracks = [{"points": [{"x": x, "y": y} for x, y in track]} for track in places]
+        document = {"canvas": {"width": 1024, "height": 1024}, "tracks": tracks}
+        self.page.evaluate("text => ed.load(text)", json.dumps(document))

@@ -24,8 +24,10 @@ from comfyui_trajectory.nodes import NODE_DISPLAY_NAME_MAPPINGS
 from comfyui_trajectory.nodes.editor import convert_tracks
 from comfyui_trajectory.nodes.host import host as pack_host
 
-SYSTEM = {"os": "posix", "ram_total": 8e9, "ram_free": 4e9, "comfyui_version": "0.3.64", "python_version": "3", "pytorch_version": "2",
-          "embedded_python": False, "argv": []}  # fmt: skip
+SYSTEM = {
+    "os": "posix", "ram_total": 8e9, "ram_free": 4e9, "comfyui_version": "0.3.64", "python_version": "3",
+    "pytorch_version": "2", "embedded_python": False, "argv": [],
+}  # fmt: skip
 
 
 class SmallHost(Client):
@@ -78,7 +80,8 @@ class SmallHost(Client):
         told = {**{path: lambda value=value: value for path, value in fixed.items()}, "/object_info": object_info,
                 "/settings": lambda: self.settings, "/extensions": self.scripts}
         routes = [web.get(path, answering(make)) for path, make in told.items()] + [
-            web.get("/ws", self.socket), web.post("/settings", self.set_all), web.post("/settings/{name}", self.set_one),
+            web.get("/ws", self.socket), web.post("/settings", self.set_all),
+            web.post("/settings/{name}", self.set_one),
             web.post("/prompt", self.prompt), web.get("/history/{id}", self.entry), web.get("/view", self.view),
             web.post("/upload/image", self.upload), web.post("/trajectory/tracks", self.convert),
         ]  # fmt: skip
@@ -230,8 +233,9 @@ def object_info() -> dict:
         found[name] = {
             "name": name, "display_name": NODE_DISPLAY_NAME_MAPPINGS.get(name, name), "input": inputs,
             "input_order": {kind: list(entries) for kind, entries in inputs.items()}, "output": types,
-            "output_name": list(getattr(cls, "RETURN_NAMES", types)), "output_is_list": [False] * len(types), "is_input_list": False,
-            "output_tooltips": list(getattr(cls, "OUTPUT_TOOLTIPS", [])), "description": getattr(cls, "DESCRIPTION", ""),
+            "output_name": list(getattr(cls, "RETURN_NAMES", types)), "output_is_list": [False] * len(types),
+            "output_tooltips": list(getattr(cls, "OUTPUT_TOOLTIPS", [])), "is_input_list": False,
+            "description": getattr(cls, "DESCRIPTION", ""),
             "category": getattr(cls, "CATEGORY", "image"), "output_node": getattr(cls, "OUTPUT_NODE", False),
             "python_module": f"custom_nodes.{PACK}" if name in NODE_DISPLAY_NAME_MAPPINGS else "nodes",
         }  # fmt: skip

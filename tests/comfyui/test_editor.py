@@ -249,9 +249,11 @@ def test_the_drawing_survives_saving_copying_and_api_format(page):
     page.page.wait_for_selector(COMPACT)
     assert page.value == before
     assert page.prompt()["2"]["inputs"]["editor_state"] == before
-    page.page.evaluate(
-        f"() => {{ app.canvas.selectNodes([{EDITOR}]); app.canvas.copyToClipboard(); app.canvas.pasteFromClipboard(); }}"
-    )
+    page.page.evaluate(f"""() => {{
+        app.canvas.selectNodes([{EDITOR}])
+        app.canvas.copyToClipboard()
+        app.canvas.pasteFromClipboard()
+    }}""")
     values = page.page.evaluate("""() => app.graph._nodes.filter(node => node.type === 'TrajectorySplineEditor')
         .map(node => node.widgets.find(widget => widget.name === 'editor_state').value)""")
     assert values == [before, before]
@@ -330,8 +332,8 @@ def test_track_files_are_dropped_and_drawings_pasted(page, tmp_path):
         page.give(f"{COMPACT} .tse-stage", "drop", (name, "", write_tracks(tmp_path / name, tracks).read_bytes()))
     page.until("d.tracks.length === 2")
     assert max(abs(a - b) for points in page.points for a, b in zip(points[-1], (28, 20))) < 0.3
-    text = json.dumps({"format": "trajectory-editor-tracks", "version": 1, "canvas": {"width": 32, "height": 32}, "frames": 9, "fps": 8,
-                       "tracks": [{"id": "t1", "points": [{"x": 1, "y": 2}]}]})  # fmt: skip
+    text = json.dumps({"format": "trajectory-editor-tracks", "version": 1, "frames": 9, "fps": 8,
+                       "canvas": {"width": 32, "height": 32}, "tracks": [{"id": "t1", "points": [{"x": 1, "y": 2}]}]})  # fmt: skip
     page.give(f"{COMPACT} .tse-keyboard", "drop", ("pasted.json", "application/json", text.encode()))
     page.until("d.tracks.length === 3")
     assert page.points[-1] == [(1, 2)]

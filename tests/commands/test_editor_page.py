@@ -1,4 +1,4 @@
-"""The page of `python -m comfyui_trajectory editor` in a browser: its own server, its own policy, a picture or a video."""
+"""The page of `python -m comfyui_trajectory editor` in a browser: its own server and policy, a picture or a video."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def shown_color(page):
     return page.page.evaluate("""() => {
         stage.draw()
         const {x, y, scale} = stage.view, {width, height} = ed.document.canvas
-        return [...stage.back.getContext('2d').getImageData(x + width * scale / 2, y + height * scale / 2, 1, 1).data].slice(0, 3)
+        const place = [x + width * scale / 2, y + height * scale / 2]
+        return [...stage.back.getContext('2d').getImageData(...place, 1, 1).data].slice(0, 3)
     }""")
 
 

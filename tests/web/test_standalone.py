@@ -153,8 +153,11 @@ def test_a_handle_is_felt_from_further_away_by_a_finger(page):
     page.press("Enter")
     page.press("v")
     near = 15 / page.page.evaluate("() => stage.view.scale")
-    hits = "([kind, x, y]) => { const [clientX, clientY] = [x, y]; stage.element.dispatchEvent(new PointerEvent('pointermove', " \
-           "{ pointerType: kind, pointerId: 9, clientX, clientY, bubbles: true })); return ed.hover?.kind ?? null; }"  # fmt: skip
+    hits = """([pointerType, clientX, clientY]) => {
+        const init = {pointerType, pointerId: 9, clientX, clientY, bubbles: true}
+        stage.element.dispatchEvent(new PointerEvent('pointermove', init))
+        return ed.hover?.kind ?? null
+    }"""
     place = page.at(100 - near, 200)
     assert [page.page.evaluate(hits, [kind, *place]) for kind in ("mouse", "touch")] == [None, "point"]
 
@@ -180,8 +183,13 @@ def test_every_button_and_field_says_what_it_is(page):
 
 def test_dragging_redraws_only_what_is_selected(page):
     page.load_fifty()
-    page.page.evaluate("() => { ed.selectTracks(['t1']); stage.draw(); window.backs = 0; const back = stage.back.getContext('2d');"
-                       " const clear = back.clearRect; back.clearRect = function (...a) { window.backs++; clear.apply(this, a); }; }")  # fmt: skip
+    page.page.evaluate("""() => {
+        ed.selectTracks(['t1'])
+        stage.draw()
+        window.backs = 0
+        const back = stage.back.getContext('2d'), clear = back.clearRect
+        back.clearRect = function (...a) { window.backs++; clear.apply(this, a) }
+    }""")
     page.page.evaluate("() => { ed.begin(); for (let i = 0; i < 20; i++) { ed.move(1, 1); stage.draw(); } ed.end(); }")
     assert page.page.evaluate("() => window.backs") == 0
 

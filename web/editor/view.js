@@ -86,7 +86,8 @@ function drawTrack(ctx, scene, track, selected) {
   ctx.globalAlpha = faded ? 0.45 : 1;
   ctx.lineJoin = ctx.lineCap = "round";
   const path = pathOf(track);
-  stroke(ctx, path, track.color, (selected ? 2.5 : 1.75) / scale, (selected ? 3 : 2) / scale);
+  if (!selected && scene.ratio <= 1.25) fine(ctx, path, track.color, scene);
+  else stroke(ctx, path, track.color, (selected ? 2.5 : 1.75) / scale, (selected ? 3 : 2) / scale);
   if (track.points.length > 1 && track.kind !== "point") {
     drawTimes(ctx, scene, track);
     drawArrow(ctx, scene, track);
@@ -94,6 +95,25 @@ function drawTrack(ctx, scene, track, selected) {
   if (!selected || scene.compact) drawFirst(ctx, scene, track);
   if (scene.document.camera?.length) drawSeen(ctx, scene, track);
   ctx.globalAlpha = 1;
+}
+
+const EDGE = [[-1, 0], [1, 0], [0, -1], [0, 1]];
+const CORE = [[0, 0], [0.5, 0.5]];
+
+/**
+ * The same line as `stroke` makes, of lines of one device pixel beside each other: without a graphics card a browser draws
+ * those ten times as fast as wide ones. Where pixels are smaller than a CSS pixel they would not touch.
+ */
+function fine(ctx, path, color, { viewport: { scale }, ratio }) {
+  ctx.lineWidth = 0.99 / scale / ratio;
+  for (const [style, places] of [[DARK, EDGE], [color, CORE]]) {
+    ctx.strokeStyle = style;
+    for (const [x, y] of places) {
+      ctx.translate(x / scale, y / scale);
+      ctx.stroke(path);
+      ctx.translate(-x / scale, -y / scale);
+    }
+  }
 }
 
 function stroke(ctx, path, color, width, edge) {
@@ -162,11 +182,21 @@ function discs(ctx, xy, radius, color) {
   ctx.fill();
 }
 
-/** Which way it goes, at the end. */
-function drawArrow(ctx, scene, track) {
+/** @type {WeakMap<object, {x: number, y: number, angle: number}>} */
+const ends = new WeakMap();
+
+function endOf(track) {
+  let found = ends.get(track);
+  if (found) return found;
   const [, , , , bx, by, x, y] = segments(track).at(-1);
   const before = Math.hypot(x - bx, y - by) > 1e-6 ? { x: bx, y: by } : track.points.at(-2);
-  const angle = Math.atan2(y - before.y, x - before.x);
+  ends.set(track, (found = { x, y, angle: Math.atan2(y - before.y, x - before.x) }));
+  return found;
+}
+
+/** Which way it goes, at the end. */
+function drawArrow(ctx, scene, track) {
+  const { x, y, angle } = endOf(track);
   const size = 11 / scene.viewport.scale;
   ctx.beginPath();
   ctx.moveTo(x + size * 0.8 * Math.cos(angle), y + size * 0.8 * Math.sin(angle));
@@ -339,18 +369,20 @@ function drawHeads(ctx, scene) {
     const track = document.tracks[owners[i].index];
     const main = owners[i].part === 0 || track.kind === "grid";
     const r = (main ? (track.kind === "grid" ? 4 : 7) : 4) / scale;
+    if (visible) {
+      discs(ctx, [x, y], r + 2 / scale, DARK);
+      discs(ctx, [x, y], r + 1 / scale, LIGHT);
+      discs(ctx, [x, y], r - 1 / scale, track.color);
+      return;
+    }
     ctx.beginPath();
     ctx.arc(x, y, r, 0, 2 * Math.PI);
     ctx.lineWidth = 4 / scale;
     ctx.strokeStyle = DARK;
     ctx.stroke();
-    if (visible) {
-      ctx.fillStyle = track.color;
-      ctx.fill();
-    }
     ctx.lineWidth = 2 / scale;
-    ctx.strokeStyle = visible ? LIGHT : track.color;
-    ctx.setLineDash(visible ? [] : [3 / scale, 3 / scale]);
+    ctx.strokeStyle = track.color;
+    ctx.setLineDash([3 / scale, 3 / scale]);
     ctx.stroke();
     ctx.setLineDash([]);
   });
