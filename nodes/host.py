@@ -88,7 +88,7 @@ class Host:
         return path
 
     def own_tokenizer(self, folder: str) -> Path | None:
-        """A tokenizer.json that the host carries itself, for text encoders whose file has none."""
+        """A folder with a tokenizer that the host carries itself, for text encoders whose file has none."""
 
     def show_background(self, frames: Tensor) -> list[dict]:
         """Hands what an editor's node was given, [frames, height, width, 3] in 0..1, to the browser at once, so that it
@@ -236,8 +236,8 @@ class ComfyHost(Host):
         return Path(folder), name, counter
 
     def own_tokenizer(self, folder: str) -> Path | None:
-        file = Path(self.utils.__file__).parent / "text_encoders" / folder / "tokenizer.json"
-        return file if file.is_file() else None
+        found = Path(self.utils.__file__).parent / "text_encoders" / folder
+        return found if found.is_dir() else None
 
     def make_room(self, weights_bytes: int, kind: str) -> None:
         self.management.free_memory(weights_bytes * 1.1 + self.management.minimum_inference_memory(), self.device(kind))

@@ -8,7 +8,6 @@ from torch import Tensor
 from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
 from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
-from ..models.common.t5 import read_tokenizer
 from .host import EXAMPLE, EXAMPLES, example_files, host
 from .inputs import InputError, choice, naming, verdict
 
@@ -136,9 +135,10 @@ class TrajectoryTextEncoderLoader:
 
     def load(self, text_encoder_name: str, weight_dtype: str = "auto"):
         encoder = load(load_text_encoder, "text_encoders", text_encoder_name, "text_encoder_name", weight_dtype)
-        folder = getattr(encoder, "comfy_tokenizer", None)
+        folder = encoder.comfy_tokenizer
         if folder and encoder.tokenizer is None and host.own_tokenizer(folder):
-            encoder.tokenizer = read_tokenizer(host.own_tokenizer(folder))
+            with naming("text_encoder_name"):
+                encoder.use_tokenizer(host.own_tokenizer(folder))
         return (encoder,)
 
 

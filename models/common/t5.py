@@ -37,6 +37,9 @@ class TextEncoder:
         self.config = module.config
         self.width: int = module.config.d_model
 
+    def use_tokenizer(self, folder: Path) -> None:
+        self.tokenizer = read_tokenizer(folder / "tokenizer.json")
+
     @property
     def device(self) -> torch.device:
         return self.module.shared.weight.device

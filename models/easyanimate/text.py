@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,18 @@ NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.wei
 
 
 class TextEncoder:
-    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up."""
+    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up.
+    comfy_tokenizer: the folder in which ComfyUI carries the tokenizer (Qwen2.5's has the same words and control ids)."""
+
+    comfy_tokenizer: ClassVar[str] = "qwen25_tokenizer"
 
     def __init__(self, module: nn.Module, tokenizer, path=None, pad: int = PAD):
         self.module, self.tokenizer, self.path, self.pad = module, tokenizer, path, pad
         self.config = module.config
         self.width: int = module.config.hidden_size
+
+    def use_tokenizer(self, folder: Path) -> None:
+        self.tokenizer, self.pad = find_tokenizer(folder, folder)
 
     @property
     def device(self) -> torch.device:
@@ -118,8 +125,10 @@ def set_frequencies(module: nn.Module, device) -> None:
     module.rotary_emb.inv_freq = module.rotary_emb.original_inv_freq = frequency.to(device)
 
 
-TOKENIZER_ADVICE = ("Put the tokenizer.json of Qwen/Qwen2-VL-7B-Instruct (or its vocab.json and merges.txt) into the same "
-                    "folder, or keep the released folders text_encoder/ and tokenizer/ side by side.")  # fmt: skip
+TOKENIZER_ADVICE = (
+    "ComfyUI carries it; elsewhere put the tokenizer.json of Qwen/Qwen2-VL-7B-Instruct (or its vocab.json and merges.txt) "
+    "into the same folder, or keep the released folders text_encoder/ and tokenizer/ side by side."
+)
 
 
 def find_tokenizer(path: Path, stated: str | Path | None = None):
