@@ -132,12 +132,19 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("generate", generate, "make a video from a picture and tracks", GENERATE, GENERATE_EXAMPLES)
     one.add_argument("--image", type=Path, metavar="FILE", help="the start picture; 'none' for text-to-video models")
-    one.add_argument("--tracks", nargs="+", metavar="FILE|JSON", help="track files (.json .pth .npz .npy, Tora's .txt), or "
-                     "coordinates as JSON text, in pixels of the picture; 'none' for a video without tracks")  # fmt: skip
-    one.add_argument("--control-video", type=Path, metavar="FILE", help="a control video of EasyAnimate, or for Tora a flow "
-                     "video in place of tracks")  # fmt: skip
-    one.add_argument("--reference-video", type=Path, metavar="FILE", help="Tora: a video whose motion is taken, in place of "
-                     "tracks")  # fmt: skip
+    one.add_argument(
+        "--tracks", nargs="+", metavar="FILE|JSON",
+        help="track files (.json .pth .npz .npy, Tora's .txt), or coordinates as JSON text, in pixels of the picture; "
+             "'none' for a video without tracks",
+    )  # fmt: skip
+    one.add_argument(
+        "--control-video", type=Path, metavar="FILE",
+        help="a control video of EasyAnimate, or for Tora a flow video in place of tracks",
+    )  # fmt: skip
+    one.add_argument(
+        "--reference-video", type=Path, metavar="FILE",
+        help="Tora: a video whose motion is taken, in place of tracks",
+    )  # fmt: skip
     one.add_argument("--prompt", default=None, metavar="TEXT", help="what the video shows and how things move")
     one.add_argument(
         "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)"
@@ -255,7 +262,9 @@ examples:
 def add_models(target: argparse.ArgumentParser) -> None:
     group = target.add_argument_group("model files (default: the embedded model)")
     group.add_argument("--model", metavar="FILE", help="the video model")
-    group.add_argument("--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors")
+    group.add_argument(
+        "--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors"
+    )
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
@@ -299,7 +308,9 @@ def add_sampling(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--end-percent", type=float, default=1.0, metavar="X", help="up to which share of the steps, 0 to 1"
     )
-    group.add_argument("--method", choices=("auto", "ati", "tora", "none"), default="auto", help="how tracks enter the model")
+    group.add_argument(
+        "--method", choices=("auto", "ati", "tora", "none"), default="auto", help="how tracks enter the model"
+    )
     group.add_argument(
         "--expand-points",
         type=int,

@@ -25,7 +25,9 @@ def add_extras(target: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--image-noise-seed", type=int, default=0, metavar="N", help="InP: of the noise on its pictures")
     group.add_argument("--denoise", type=float, default=1.0, metavar="X", help="below 1 keeps part of --video")
-    group.add_argument("--cfg-rescale", type=float, default=0.0, metavar="X", help="keeps strong guidance from burning in")
+    group.add_argument(
+        "--cfg-rescale", type=float, default=0.0, metavar="X", help="keeps strong guidance from burning in"
+    )
     group.add_argument(
         "--step-cache", type=float, default=0.0, metavar="X", help="leaves out steps that change little; 0.1 is usual"
     )

@@ -23,7 +23,8 @@ OPERATIONS, TORA = (
     for modules in (
         {
             trajectory: ("tracks_official", "tracks_file", "tracks_comfy"),
-            wan: ("wan_dit_i2v", "wan_dit_t2v", "wan_vae", "motion_patch", "comfy_track_to_video", "e2e_ati", "e2e_ati_short"),
+            wan: ("wan_dit_i2v", "wan_dit_t2v", "wan_vae", "motion_patch", "comfy_track_to_video", "e2e_ati",
+            "e2e_ati_short"),
             wan_parts: ("umt5", "text_clean", "clip_vision", "schedulers", "size_math", "fp8_plain", "fp8_scaled"),
             easyanimate: (
                 "ea_dit_t2v", "ea_dit_inp", "ea_dit_control", "ea_dit_control_camera", "ea_vae", "rope", "scheduler",
@@ -36,7 +37,8 @@ OPERATIONS, TORA = (
         {
             tora: (
                 "rope", "tora_dit_t2v", "tora_dit_i2v", "tora_sat_dit_t2v", "tora_sat_dit_i2v", "traj_extractor", "mgf",
-                "kijai_tora_files", "cogvideox_vae", "cogvideox_vae_tiled", "i2v_prepare_latents", "e2e_t2v", "e2e_t2v_ddim",
+                "kijai_tora_files", "cogvideox_vae", "cogvideox_vae_tiled", "i2v_prepare_latents", "e2e_t2v",
+                "e2e_t2v_ddim",
                 "e2e_i2v",
             ),
             tora_parts: ("scheduler_dpm", "scheduler_ddim", "dynamic_cfg", "text_t5", "traj_points", "traj_flow"),

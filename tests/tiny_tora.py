@@ -16,7 +16,8 @@ from tiny import TEXT_DIM, text_weights
 TEXT_LENGTH = 12
 DEFAULTS = {"frames": 9, "steps": 2, "cfg": 2.0}
 TRANSFORMER = CogVideoXConfig(
-    num_attention_heads=2, attention_head_dim=16, time_embed_dim=16, text_embed_dim=TEXT_DIM, num_layers=2, sample_width=4,
+    num_attention_heads=2, attention_head_dim=16, time_embed_dim=16, text_embed_dim=TEXT_DIM, num_layers=2,
+    sample_width=4,
     sample_height=4, sample_frames=9, max_text_seq_length=TEXT_LENGTH, traj_extractor_channels=8,
 )  # fmt: skip
 VAE = CogVideoXVAEConfig(block_out_channels=(4, 4, 8, 8), layers_per_block=1, norm_num_groups=2)
@@ -59,4 +60,5 @@ def lively(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def t5_weights() -> dict[str, torch.Tensor]:
     """T5 v1.1: as umT5, with a position bias in its first block only."""
     weights = text_weights(layers=2)
-    return {key: value for key, value in weights.items() if "block.1" not in key or "relative_attention_bias" not in key}
+    return {key: value for key,
+    value in weights.items() if "block.1" not in key or "relative_attention_bias" not in key}

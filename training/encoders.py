@@ -31,7 +31,8 @@ THINGS = (
     "white clouds", "the cup", "a fish", "a dog", "the sun", "a train", "an astronaut", "a balloon", "children",
 )  # fmt: skip
 MOVES = (
-    "moves to the left", "moves to the right", "flies up", "falls slowly", "turns round", "waves", "runs along the path",
+    "moves to the left", "moves to the right", "flies up", "falls slowly", "turns round", "waves",
+    "runs along the path",
     "follows the curve", "drifts away", "comes closer", "stands still", "jumps", "rolls down the hill", "swings",
 )  # fmt: skip
 PLACES = (
@@ -48,7 +49,8 @@ NEGATIVE = (
 def prompts(count: int = 256, seed: int = 5) -> list[str]:
     """Random descriptions, the empty prompt and a usual negative one."""
     rng = np.random.default_rng(seed)
-    made = [", ".join(filter(None, (f"{rng.choice(THINGS)} {rng.choice(MOVES)} {rng.choice(PLACES)}", rng.choice(STYLES))))
+    made = [", ".join(filter(None, (f"{rng.choice(THINGS)} {rng.choice(MOVES)} {rng.choice(PLACES)}",
+    rng.choice(STYLES))))
             for _ in range(count - 2)]  # fmt: skip
     return ["", NEGATIVE, *made]
 

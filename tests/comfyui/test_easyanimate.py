@@ -39,7 +39,8 @@ def test_a_camera_becomes_a_saved_video_and_its_picture_is_shown(host):
     made = graph("camera", encode__camera_poses=["camera", 0])
     made["camera"] = {"class_type": "TrajectoryCameraPoses", "inputs": {
         "move_1": "Orbit Left", "move_2": "Static", "move_3": "Static", "move_4": "Static", "arrange": "at once",
-        "speed": 1.0, "ease": "linear", "frames": 9, "distance": 3.0, "width": 32, "height": 32, "columns": 2, "rows": 2,
+        "speed": 1.0, "ease": "linear", "frames": 9, "distance": 3.0, "width": 32, "height": 32, "columns": 2,
+        "rows": 2,
         "file": "none",
     }}  # fmt: skip
     made["way"] = {"class_type": "SaveImage", "inputs": {"images": ["camera", 2], "filename_prefix": "way"}}

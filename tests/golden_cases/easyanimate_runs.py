@@ -66,8 +66,10 @@ class Run:
         self.model.module.forward = watched
         cfg = config["guidance_scale"] if cfg is None else cfg
         latents = sample(
-            self.model, self.text, motion, steps=steps, total_steps=config["num_inference_steps"], cfg=cfg, shift=math.e,
-            scheduler="flow_euler", noise=case.inputs[noise], callback=lambda step, count, x0: seen.append(x0), **options,
+            self.model, self.text, motion, steps=steps, total_steps=config["num_inference_steps"], cfg=cfg,
+            shift=math.e,
+            scheduler="flow_euler", noise=case.inputs[noise], callback=lambda step, count, x0: seen.append(x0),
+            **options,
         )  # fmt: skip
         self.model.module.forward = predict
         halves = 1 if cfg == 1 else 2
@@ -185,7 +187,8 @@ def cached_generation(case: GoldenCase, run: dict, coefficients: list[float]) ->
         relative.append(caches[0].relative)
 
     result = sample(
-        model, TextConditioning(positive, negative), motion, steps=steps, cfg=case.config["guidance_scale"], shift=math.e,
+        model, TextConditioning(positive, negative), motion, steps=steps, cfg=case.config["guidance_scale"],
+        shift=math.e,
         scheduler="flow_euler", noise=latents, step_cache=run["threshold"], callback=note,
     )  # fmt: skip
     case.check(f"{key}_calc", torch.tensor(ran))

@@ -82,7 +82,8 @@ def test_the_transformer_gives_what_diffusers_gives(variant):
         in_dim=36 if i2v else 16, clip_dim=48,
     )  # fmt: skip
     theirs = randomised(diffusers.WanTransformer3DModel(
-        num_attention_heads=4, attention_head_dim=24, in_channels=config.in_dim, out_channels=16, text_dim=40, freq_dim=64,
+        num_attention_heads=4, attention_head_dim=24, in_channels=config.in_dim, out_channels=16, text_dim=40,
+        freq_dim=64,
         ffn_dim=136, num_layers=2, image_dim=48 if i2v else None, added_kv_proj_dim=96 if i2v else None,
         cross_attn_norm=True, qk_norm="rms_norm_across_heads",
     ))  # fmt: skip

@@ -132,8 +132,9 @@ def test_files_of_other_versions_are_told_apart():
     )
     words = {key: tuple(value.shape) for key, value in text_weights().items()}
     assert "this is Qwen2.5-VL" in of("text encoder", words | {"visual.blocks.0.mlp.gate_proj.weight": (4, 4)})
-    assert "is a EasyAnimate V5.1 text encoder" in of("vae", words | {"model.layers.0.self_attn.q_proj.weight": (256, 24),
-                                                                      "model.layers.0.self_attn.k_proj.weight": (128, 24)})  # fmt: skip
+    attention = "model.layers.0.self_attn."
+    sizes = {f"{attention}q_proj.weight": (256, 24), f"{attention}k_proj.weight": (128, 24)}
+    assert "is a EasyAnimate V5.1 text encoder" in of("vae", words | sizes)
 
 
 def write_release(folder, diffusers: bool = False):

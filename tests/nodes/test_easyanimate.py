@@ -77,9 +77,11 @@ def test_each_variant_makes_a_video(ea):
 @pytest.mark.parametrize(
     "variant, first, second",
     [
-        ("inp", {}, {"start_image"}), ("inp", {"start_image"}, {"start_image", "end_image"}), ("inp", {}, {"end_image"}),
+        ("inp", {}, {"start_image"}), ("inp", {"start_image"}, {"start_image", "end_image"}),
+        ("inp", {}, {"end_image"}),
         ("control", {}, {"tracks"}), ("control", {"tracks"}, {"tracks", "start_image"}),
-        ("control", {"tracks"}, {"tracks", "control_video"}), ("camera", {"camera_poses"}, {"camera_poses", "start_image"}),
+        ("control", {"tracks"}, {"tracks", "control_video"}),
+        ("camera", {"camera_poses"}, {"camera_poses", "start_image"}),
     ],
 )  # fmt: skip
 def test_whatever_is_connected_changes_the_video(ea, variant, first, second):
@@ -211,7 +213,8 @@ def test_rescaled_guidance_changes_the_contrast(ea):
     ],
 )
 def test_what_a_variant_has_no_place_for_is_refused_with_the_name_of_the_one_that_has(ea, variant, given, match):
-    inputs = {"start_image": ea.image, "end_image": ea.end, "tracks": ea.tracks, "control_video": ea.video, "video": ea.video,
+    inputs = {"start_image": ea.image, "end_image": ea.end, "tracks": ea.tracks, "control_video": ea.video,
+    "video": ea.video,
               "mask": torch.ones(1, 32, 48), "camera_poses": poses("Pan Up")[0]}  # fmt: skip
     refused(ea, variant, match, **{name: inputs[name] for name in given})
 
@@ -219,7 +222,8 @@ def test_what_a_variant_has_no_place_for_is_refused_with_the_name_of_the_one_tha
 @pytest.mark.parametrize(
     "variant, inputs, match",
     [
-        ("control", {"control_video": torch.rand(3, 8, 8, 3), "frames": 5}, r"control video has 3 frames, the clip 5.*frames 1"),
+        ("control", {"control_video": torch.rand(3, 8, 8, 3), "frames": 5},
+        r"control video has 3 frames, the clip 5.*frames 1"),
         ("t2v", {"video": torch.rand(2, 8, 8, 3), "frames": 5}, "video has 2 frames, the clip 5"),
         ("inp", {"end_image": torch.rand(2, 8, 8, 3)}, "2 end images: a clip has one last frame"),
         ("inp", {"video": torch.rand(5, 8, 8, 3), "mask": torch.ones(2, 8, 8)}, "mask is .2, 8, 8.*5 frames"),

@@ -118,7 +118,8 @@ def test_the_condition_of_training_is_that_of_use(files, photographs):
     path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
     trained = train_ati.condition(example["still"], path, visible, 96, 96)
     motion = model.encode_motion(
-        Tracks(path, visible, (96, 96)), vae=vae, image=torch.from_numpy(clip.video[:1]).float() / 255, width=96, height=96,
+        Tracks(path, visible, (96, 96)), vae=vae, image=torch.from_numpy(clip.video[:1]).float() / 255, width=96,
+        height=96,
         frames=17, image_tokens=torch.zeros(1, 17, 48),
     )  # fmt: skip
     assert torch.allclose(trained, motion.inputs["y"][0], atol=0.1)  # bfloat16 in the pool

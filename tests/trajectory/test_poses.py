@@ -29,7 +29,8 @@ def way(poses: CameraPoses) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "name, axis, sign",
-    [("Pan Left", 0, -1), ("Pan Right", 0, 1), ("Pan Up", 1, -1), ("Pan Down", 1, 1), ("Zoom In", 2, 1), ("Zoom Out", 2, -1),
+    [("Pan Left", 0, -1), ("Pan Right", 0, 1), ("Pan Up", 1, -1), ("Pan Down", 1, 1), ("Zoom In", 2, 1), ("Zoom Out",
+    2, -1),
      ("Dolly In", 2, 1), ("Orbit Left", 0, -1), ("Orbit Right", 0, 1), ("Orbit Up", 1, -1), ("Orbit Down", 1, 1)],
 )  # fmt: skip
 def test_a_move_goes_where_its_name_says(name, axis, sign):
