@@ -134,6 +134,7 @@ class Host(Client):
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 self.get("/object_info/KSampler")
+                self.warnings_at_start = self.warnings()
                 return self
             except OSError:
                 time.sleep(0.3)
