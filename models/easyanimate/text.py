@@ -36,7 +36,7 @@ NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.wei
 
 class TextEncoder:
     """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up.
-    comfy_tokenizer: the folder in which ComfyUI carries the tokenizer (Qwen2.5's has the same words and control ids)."""
+    comfy_tokenizer: where ComfyUI carries the tokenizer (Qwen2.5's has the same words and control ids)."""
 
     comfy_tokenizer: ClassVar[str] = "qwen25_tokenizer"
 
@@ -126,8 +126,8 @@ def set_frequencies(module: nn.Module, device) -> None:
 
 
 TOKENIZER_ADVICE = (
-    "ComfyUI carries it; elsewhere put the tokenizer.json of Qwen/Qwen2-VL-7B-Instruct (or its vocab.json and merges.txt) "
-    "into the same folder, or keep the released folders text_encoder/ and tokenizer/ side by side."
+    "ComfyUI carries it; elsewhere put the tokenizer.json of Qwen/Qwen2-VL-7B-Instruct (or its vocab.json and "
+    "merges.txt) into the same folder, or keep the released folders text_encoder/ and tokenizer/ side by side."
 )
 
 

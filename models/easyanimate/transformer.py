@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
+from ..common.norm import RMSNorm
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
 from ..common.step_cache import StepCache
 from .config import EasyAnimateConfig
@@ -36,16 +37,6 @@ def rotary_table(grid: tuple[int, int, int], head_dim: int, device: torch.device
         for low, high, count in zip(start, stop, size)
     )
     return rotary_at(torch.arange(frames, dtype=torch.float64), rows, columns, head_dim, device)
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, dim: int, eps: float):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
 
 
 class TimeEmbedding(nn.Module):
