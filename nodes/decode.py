@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from torch import Tensor
 
 from ..models import ModelError
-from .encode import vae_bytes
+from .encode import vae_bytes, whole_or_in_tiles
 from .host import host
 from .inputs import InputError, integer, socket
-
-log = logging.getLogger(__name__)
-
-FALLBACK_TILE = 256  # pixels, where whole frames do not fit into memory
 
 
 class TrajectoryDecode:
@@ -47,7 +41,7 @@ class TrajectoryDecode:
         try:
             latents = vae.latent_format.from_plain(samples.float())
             with vae.watched(host.check_cancelled):
-                pixels = decode_somehow(vae, latents, tile or None)
+                pixels = whole_or_in_tiles(lambda tile: vae.decode(latents, tile=tile), tile or None, "decoding")
         except ModelError as error:
             raise InputError(f"latent: {error}") from error
         except RuntimeError as error:
@@ -58,15 +52,3 @@ class TrajectoryDecode:
             ) from error
         frames = pixels.movedim(1, -1).flatten(0, 1)  # [batch * frames, height, width, 3]
         return ((frames / 2 + 0.5).clamp(0, 1).float().cpu(),)
-
-
-def decode_somehow(vae, latents: Tensor, tile: int | None) -> Tensor:
-    """Whole frames if they fit into memory, else tiles."""
-    try:
-        return vae.decode(latents, tile=tile)
-    except Exception as error:
-        if tile is not None or not host.is_out_of_memory(error):
-            raise
-    log.warning("Whole frames do not fit into memory: decoding in tiles of %d pixels.", FALLBACK_TILE)
-    host.free()
-    return vae.decode(latents, tile=FALLBACK_TILE)

@@ -3,7 +3,10 @@ is the model's affair (`encode_motion`)."""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +19,10 @@ from .camera import check_poses
 from .host import host
 from .inputs import InputError, as_tracks, check_image, choice, integer, naming, number, socket, text
 
+log = logging.getLogger(__name__)
+
+FALLBACK_TILE = 256  # pixels, where whole frames do not fit into memory
+Made = TypeVar("Made")
 SIDE_STEP = 16  # pixels: every family's widths and heights are multiples of it
 
 
@@ -255,12 +262,17 @@ class TrajectoryEncode:
             extras["image_tokens"] = image_tokens(image, image_encoder, clip_vision_output)
         if shape is not None or tracks is not None:
             host.ready(vae, working_bytes=vae_bytes(width, height, vae))
+
+        def encoded(tile: int | None):
+            return model.encode_motion(
+                tracks, vae=vae, image=image, width=width, height=height, frames=frames, fit=fit, strength=strength,
+                start_percent=start_percent, end_percent=end_percent, method=method, **extras,
+                **({} if tile is None else {"tile": tile}),
+            )  # fmt: skip
+
         try:
             with vae.watched(host.check_cancelled):
-                motion = model.encode_motion(
-                    tracks, vae=vae, image=image, width=width, height=height, frames=frames, fit=fit,
-                    strength=strength, start_percent=start_percent, end_percent=end_percent, method=method, **extras,
-                )  # fmt: skip
+                motion = whole_or_in_tiles(encoded, None, "encoding") if "tile" in model.extras else encoded(None)
         except ModelError as error:
             raise InputError(f"model, vae, tracks or start_image: {error}") from error
         shown = motion.shown
@@ -323,6 +335,18 @@ def video_size(model, image: Tensor | None, width: int, height: int) -> tuple[in
                  for side in (width, height))  # fmt: skip
 
 
+def whole_or_in_tiles(work: Callable[[int | None], Made], tile: int | None, doing: str) -> Made:
+    """work(tile), and where `tile` is None but whole frames do not fit into memory, in tiles. doing: for the log."""
+    try:
+        return work(tile)
+    except Exception as error:
+        if tile is not None or not host.is_out_of_memory(error):
+            raise
+    log.warning("Whole frames do not fit into memory: %s in tiles of %d pixels.", doing, FALLBACK_TILE)
+    host.free()
+    return work(FALLBACK_TILE)
+
+
 def vae_bytes(width: int, height: int, vae) -> int:
-    """About what the VAE needs for a few frames at once: comfy/sd.py:VAE counts 7000 values a pixel and pass."""
-    return 7000 * width * height * vae.dtype.itemsize
+    """About what the VAE needs for a few frames at once."""
+    return vae.values_per_pixel * width * height * vae.dtype.itemsize

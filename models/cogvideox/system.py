@@ -45,7 +45,7 @@ class CogVideoXModel(VideoModel):
     family: ClassVar[str] = "cogvideox"
     text_encoder: ClassVar[str] = "CogVideoX and Tora need T5 v1.1 xxl (t5xxl_fp16.safetensors)."
     schedulers: ClassVar[tuple[str, ...]] = tuple(DIFFUSION)
-    extras: ClassVar[frozenset[str]] = frozenset({"control_video"})
+    extras: ClassVar[frozenset[str]] = frozenset({"control_video", "tile"})
     # Frames are a multiple of it and 1: the VAE decodes latent frames in pairs after the first.
     frame_step: ClassVar[int] = 8
 
@@ -99,8 +99,7 @@ class CogVideoXModel(VideoModel):
         if method == "tora" and not self.config.traj_extractor_channels:
             raise ModelError(
                 f"{self.path.name} is plain CogVideoX and cannot follow tracks: load Tora's weights, or give Tora's "
-                "parts "
-                "(fuser and traj_extractor) to the model loader, or set method to 'none'."
+                "parts (fuser and traj_extractor) to the model loader, or set method to 'none'."
             )
         return method
 
@@ -120,14 +119,17 @@ class CogVideoXModel(VideoModel):
         end_percent: float = 1.0,
         method: str = "auto",
         control_video: Tensor | None = None,
+        tile: int | None = None,
     ) -> Motion:
         """The start image and the flow video of the tracks, as latents.
 
         image: [.., height, width, 3] in 0..1, the first is the start frame of an image-to-video model, fitted to width
         x height by `fit` ('crop' or 'stretch'); tracks drawn on it follow its crop. control_video: [frames, h, w, 3] in
         0..1, a flow video in place of tracks. strength: of the trajectory features; 0 is without them, 1 as trained.
-        start_percent, end_percent: the part of the schedule in which they act. ModelError where something is missing or
-        does not fit. """
+        start_percent, end_percent: the part of the schedule in which they act. tile: side in pixels of the tiles in
+        which pictures are encoded; less memory, nearly the same latents. ModelError where something is missing or does
+        not fit.
+        """
         self.check_size(width, height, frames)
         self.check_share(start_percent, end_percent)
         if tracks is not None and control_video is not None:
@@ -149,7 +151,8 @@ class CogVideoXModel(VideoModel):
                 raise ModelError(f"{self.path.name} is an image-to-video model: a start image is needed.")
             picture, _ = cover(to_pixels(image), width, height, fit)
             newer = self.config.patch_size_t > 1  # of such a VAE as a single file, only the model tells the version
-            latents = vae.image_latents(picture, draws["image"], newer or vae.module.config.invert_scale_latents)
+            inverted = newer or vae.module.config.invert_scale_latents
+            latents = vae.image_latents(picture, draws["image"], inverted, tile)
             plain["image"] = image_conditioning(latents, count, self.config.patch_size_t)
         elif image is not None:
             log.info(
@@ -163,7 +166,7 @@ class CogVideoXModel(VideoModel):
             pixels = self.flow_pixels(tracks, image, width, height, frames, fit, vae.device)
         else:
             pixels = fitted_flow(control_video, width, height, frames)
-        flow = {"flow": vae.flow_latents(pixels, draws["flow"]), "strength": torch.tensor(float(strength))}
+        flow = {"flow": vae.flow_latents(pixels, draws["flow"], tile), "strength": torch.tensor(float(strength))}
         shown = pixels[0].permute(1, 2, 3, 0) / 2 + 0.5  # [frames, height, width, 3]
         active = {**plain, **flow} if strength else plain
         return Motion(self.family, width, height, frames, active, plain, start_percent, end_percent, shown=shown)
@@ -201,26 +204,30 @@ def fitted_flow(video: Tensor, width: int, height: int, frames: int) -> Tensor:
 
 @dataclass
 class CogVideoXVideoVAE(VideoVAE):
-    """The VAE of CogVideoX between pixels in -1..1 and normalised latents."""
+    """The VAE of CogVideoX between pixels in -1..1 and normalised latents. tile: side of the tiles in pixels."""
 
     latent_format: LatentFormat = field(default_factory=lambda: latent_format({}))
 
     family: ClassVar[str] = "cogvideox"
+    # Nine frames of the widest level: its input, both sides of a norm, scale, shift and the convolution's own copy.
+    values_per_pixel: ClassVar[int] = 9 * 256 * 6
 
     @torch.no_grad()
-    def plain(self, pixels: Tensor, noise: Tensor) -> Tensor:
+    def plain(self, pixels: Tensor, noise: Tensor, tile: int | None = None) -> Tensor:
         """Plain latents [batch, channels, frames, h, w] float32, drawn with `noise` of that shape."""
-        return drawn(self.module.moments(pixels.to(self.device, self.dtype)).float(), noise)
+        return drawn(self.module.moments(pixels.to(self.device, self.dtype), Tiling.of_side(tile)).float(), noise)
 
-    def flow_latents(self, pixels: Tensor, noise: Tensor) -> Tensor:
+    def flow_latents(self, pixels: Tensor, noise: Tensor, tile: int | None = None) -> Tensor:
         """Normalised latents of a flow video [1, 3, frames, height, width]."""
-        return self.latent_format.from_plain(self.plain(pixels, noise))
+        return self.latent_format.from_plain(self.plain(pixels, noise, tile))
 
-    def image_latents(self, pixels: Tensor, noise: Tensor, inverted: bool = False) -> Tensor:
+    def image_latents(
+        self, pixels: Tensor, noise: Tensor, inverted: bool = False, tile: int | None = None
+    ) -> Tensor:  # fmt: skip
         """Latents of a start image [1, 3, 1, height, width] as the model was trained with them. inverted: divided by
         the scaling factor instead of multiplied, as with CogVideoX 1.5 (invert_scale_latents)."""
-        plain = self.plain(pixels, noise)
+        plain = self.plain(pixels, noise, tile)
         return self.latent_format.to_plain(plain) if inverted else self.latent_format.from_plain(plain)
 
     def pixels(self, plain: Tensor, tile: int | None) -> Tensor:
-        return self.module.decode(plain, None if tile is None else Tiling.of_side(tile))
+        return self.module.decode(plain, Tiling.of_side(tile))

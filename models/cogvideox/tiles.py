@@ -13,20 +13,22 @@ import torch
 from torch import Tensor
 
 OVERLAP = (1 / 6, 1 / 5)  # shares of a tile's height and width
-MIN_SIDE = 96  # pixels: 12 latent pixels, of which two are blended
+STEPS = (6 * 8, 5 * 8)  # pixels: heights and widths of which the overlap is whole latent pixels
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Sides of a tile in pixels, multiples of 8."""
+    """Sides of a tile in pixels, multiples of STEPS: else what is kept of the tiles would not join up."""
 
     height: int
     width: int
 
     @classmethod
-    def of_side(cls, side: int) -> Tiling:
-        side = max(MIN_SIDE, side // 8 * 8)
-        return cls(side, side)
+    def of_side(cls, side: int | None) -> Tiling | None:
+        """Nearly square tiles of at most that side, but not of a few latent pixels; None for None."""
+        if side is None:
+            return None
+        return cls(*(max(2 * step, side // step * step) for step in STEPS))
 
 
 def in_tiles(run: Callable[[Tensor], Tensor], x: Tensor, tiling: Tiling | None, scale: float) -> Tensor:

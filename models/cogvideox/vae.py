@@ -52,8 +52,9 @@ class SpatialNorm(nn.Module):
         self.conv_y, self.conv_b = (CausalConv3d(latent_channels, channels, 1) for _ in range(2))
 
     def forward(self, x: Tensor, latents: Tensor, stream: Stream) -> Tensor:
-        z = resized_like(latents, x)
-        return self.norm_layer(x) * self.conv_y(z, stream) + self.conv_b(z, stream)
+        # The convolutions see single positions, so that they may go before the enlargement, where there are fewer.
+        scale, shift = (resized_like(conv(latents, stream), x) for conv in (self.conv_y, self.conv_b))
+        return torch.addcmul(shift, self.norm_layer(x), scale)
 
 
 def resized_like(latents: Tensor, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from comfyui_trajectory.models import info, load_model, load_text_encoder, load_vae
 from comfyui_trajectory.models.cogvideox import build, text, with_motion
 from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig, CogVideoXVAEConfig
+from comfyui_trajectory.models.cogvideox.tiles import Tiling
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.cogvideox.vae import CogVideoXVAE
 from comfyui_trajectory.models.common.checkpoint import Checkpoint
@@ -352,3 +353,14 @@ def test_t5_without_its_tokenizer_says_where_to_get_it(tmp_path):
     save_file(weights, tmp_path / "t5.safetensors")
     with pytest.raises(CheckpointError, match=r"carries no tokenizer.*t5-v1_1-xxl"):
         load_text_encoder(tmp_path / "t5.safetensors").encode("a dog")
+
+
+def test_tiles_of_any_side_join_up():
+    vae = randomised(CogVideoXVAE(VAE))
+    generator = torch.Generator().manual_seed(4)
+    latents, pixels = torch.randn(1, 16, 1, 13, 26, generator=generator), torch.rand(1, 3, 1, 104, 208, generator=generator)
+    for side in (1, 100, 150):
+        tiling = Tiling.of_side(side)
+        assert vae.decode(latents, tiling).shape == (1, 3, 1, 104, 208)
+        assert vae.moments(pixels, tiling).shape == (1, 32, 1, 13, 26)
+    assert torch.equal(vae.decode(latents, Tiling.of_side(300)), vae.decode(latents))

@@ -11,6 +11,7 @@ import torch
 from comfyui_trajectory.commands.run import run_workflow
 from comfyui_trajectory.models import embedded
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
+from comfyui_trajectory.nodes import encode as encode_module
 from comfyui_trajectory.nodes.inputs import InputError
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks
@@ -198,3 +199,25 @@ def test_swapping_the_loader_files_of_the_embedded_ati_workflow_is_all_it_takes(
     run_workflow(save(tmp_path / "graph.json", graph))
     (video,) = (tmp_path / "output").rglob("*.mp4")
     assert video.stat().st_size > 0
+
+
+def test_encoding_and_decoding_fall_back_to_tiles_when_memory_is_short(tora, monkeypatch):
+    asked = []
+
+    def short_of_memory(real):
+        def work(x, tiling=None):
+            asked.append(tiling)
+            if tiling is None:
+                raise torch.OutOfMemoryError("too much")
+            return real(x, tiling)
+
+        return work
+
+    whole, *_ = encode(tora, width=144, height=112)
+    monkeypatch.setattr(encode_module, "FALLBACK_TILE", 100)
+    for name in ("moments", "decode"):
+        monkeypatch.setattr(tora.vae.module, name, short_of_memory(getattr(tora.vae.module, name)))
+    motion, *_ = encode(tora, width=144, height=112)
+    (frames,) = nodes["TrajectoryDecode"]().decode(tora.vae, {"samples": motion.inputs["flow"] / 0.7})
+    assert frames.shape == (9, 112, 144, 3) and [tiling is None for tiling in asked] == [True, False, True, False]
+    assert (motion.inputs["flow"] - whole.inputs["flow"]).abs().mean() < 0.3 * whole.inputs["flow"].std()
