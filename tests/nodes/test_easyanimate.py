@@ -295,3 +295,17 @@ def test_a_prompt_of_any_length_gives_all_256_rows(ea):
         assert ea.text_encoder.encode(prompt).shape == (256, TEXT_DIM)
     short, other = ea.text_encoder.encode("a dog"), ea.text_encoder.encode("a cat")
     assert (short - other).abs().max() > 1e-3
+
+
+def test_fp8_weights_stay_close_and_tiles_give_nearly_the_same_frames(ea):
+    load = nodes["TrajectoryModelLoader"]().load
+    motion, *_ = encode(ea, "control", width=96, height=96, tracks=ea.tracks)
+    text = nodes["TrajectoryTextEncode"]().encode(ea.text_encoder, "a dog runs", "ugly")[0]
+    full, small = (
+        nodes["TrajectorySampler"]().sample(load(transformer_file("control"), dtype)[0], text, motion, steps=2)[0]
+        for dtype in ("auto", "fp8_e4m3fn")
+    )
+    change = (full["samples"] - small["samples"]).norm() / full["samples"].norm()
+    assert 1e-4 < change < 0.2
+    whole, tiled = (nodes["TrajectoryDecode"]().decode(ea.vae, full, tile)[0] for tile in (0, 64))
+    assert whole.shape == tiled.shape == (5, 96, 96, 3) and (whole - tiled).abs().mean() < 0.1
