@@ -27,7 +27,8 @@ EXAMPLE_PROMPT = "a white cloud drifts over the mountains"
 EMBEDDED_SPREAD = 9, 8.0  # --expand-points and --expand-radius that the embedded model was trained for
 
 ABOUT = """\
-Draw how things should move, and a video model follows: ATI (Wan 2.1), Tora (CogVideoX) and EasyAnimate, without ComfyUI.
+Draw how things should move, and a video model follows: ATI (Wan 2.1), Tora (CogVideoX) and EasyAnimate V5.1,
+without ComfyUI.
 
   python -m comfyui_trajectory generate
       makes a short video from the photograph, the tracks and the small model that come along

@@ -127,7 +127,7 @@ class VideoVAE:
     device: torch.device = torch.device("cpu")
 
     family: ClassVar[str]
-    values_per_pixel: ClassVar[int] = 7000  # held at once while a chunk of frames is coded: ComfyUI comfy/sd.py:VAE, for Wan
+    values_per_pixel: ClassVar[int] = 7000  # held at once while a chunk is coded; of Wan: ComfyUI comfy/sd.py:VAE
 
     @property
     def channels(self) -> int:

@@ -177,7 +177,8 @@ def sat_names(state: dict, layers: int) -> dict[str, torch.Tensor]:
         for old, new in {
             "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
             "patch_embed": "mixins.patch_embed", "norm_final": "transformer.final_layernorm",
-            "norm_out.norm": "mixins.final_layer.norm_final", "norm_out.linear": "mixins.final_layer.adaLN_modulation.1",
+            "norm_out.norm": "mixins.final_layer.norm_final",
+            "norm_out.linear": "mixins.final_layer.adaLN_modulation.1",
             "proj_out": "mixins.final_layer.linear", "fuser": "mixins.adaln_layer.fuser_list",
         }.items():  # fmt: skip
             key = new + key.removeprefix(old) if key.startswith(f"{old}.") else key
@@ -358,7 +359,8 @@ def test_t5_without_its_tokenizer_says_where_to_get_it(tmp_path):
 def test_tiles_of_any_side_join_up():
     vae = randomised(CogVideoXVAE(VAE))
     generator = torch.Generator().manual_seed(4)
-    latents, pixels = torch.randn(1, 16, 1, 13, 26, generator=generator), torch.rand(1, 3, 1, 104, 208, generator=generator)
+    latents = torch.randn(1, 16, 1, 13, 26, generator=generator)
+    pixels = torch.rand(1, 3, 1, 104, 208, generator=generator)
     for side in (1, 100, 150):
         tiling = Tiling.of_side(side)
         assert vae.decode(latents, tiling).shape == (1, 3, 1, 104, 208)
