@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes-stills", type=float, default=13, help="of the VAE on single pictures")
     parser.add_argument("--minutes-clips", type=float, default=25, help="of the VAE on clips")
-    parser.add_argument("--minutes-ati", type=float, default=50, help="of the transformer")
+    parser.add_argument("--minutes-ati", type=float, default=90, help="of the transformer")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where states and logs are kept")
     parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the four files are written")
