@@ -12,6 +12,7 @@ from comfyui_trajectory.commands.run import run_workflow
 from comfyui_trajectory.models import embedded
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
 from comfyui_trajectory.nodes import encode as encode_module
+from comfyui_trajectory.nodes.host import host
 from comfyui_trajectory.nodes.inputs import InputError
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.trajectory.flow import flow_colours, flow_of_tracks
@@ -190,7 +191,8 @@ def test_split_parts_are_chosen_in_the_loader(tora, tmp_path):
 
 
 @pytest.mark.parametrize("file", [T2V, I2V])
-def test_swapping_the_loader_files_of_the_embedded_ati_workflow_is_all_it_takes(tora, tmp_path, file):
+def test_swapping_the_loader_files_of_the_embedded_ati_workflow_is_all_it_takes(tora, tmp_path, file, monkeypatch):
+    monkeypatch.setattr(host, "output_folder", tmp_path / "output")
     graph = json.loads(EMBEDDED.read_text("utf-8"))
     files = {"TrajectoryModelLoader": file, "TrajectoryVAELoader": VAE_FILE, "TrajectoryTextEncoderLoader": TEXT_FILE}
     for node in graph["nodes"]:
