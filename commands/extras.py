@@ -1,4 +1,4 @@
-"""What EasyAnimate's models take beside a start picture and tracks, as options of the command line, and read from them."""
+"""What EasyAnimate's models take beside a start picture and tracks: options of the command line, and what they say."""
 
 from __future__ import annotations
 

@@ -171,3 +171,19 @@ def test_generate_runs_tora_without_a_picture_with_its_own_track_files(run, tora
     )
     assert code == 0, err
     assert read_video(tmp_path / "second" / "video.mp4")[0].shape == (9, 32, 32, 3)
+
+
+SPREADS = [((), (9, 8.0)), (("--expand-points", 5), (5, 8.0)), (("--expand-radius", 0), (9, 0.0))]
+
+
+@pytest.mark.parametrize("given, expected", SPREADS)
+def test_the_embedded_model_spreads_points_unless_told_otherwise(run, monkeypatch, given, expected):
+    seen = []
+
+    def stop_here(options):
+        seen.append((options.expand_points, options.expand_radius))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(cli, "pipeline", stop_here)
+    run("generate", "-q", *given)
+    assert seen == [expected]

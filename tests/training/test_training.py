@@ -178,3 +178,9 @@ def test_muon_steps_are_orthogonal():
     update = optim.orthogonal(torch.randn(3, 24, 40))
     singular = torch.linalg.svdvals(update)
     assert singular.min() > 0.5 and singular.max() < 1.3
+
+
+def test_the_command_line_spreads_points_as_the_clips_do():
+    from comfyui_trajectory.commands.arguments import EMBEDDED_SPREAD
+
+    assert tuple(EMBEDDED_SPREAD.values()) == clips.SPREAD
