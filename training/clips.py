@@ -15,12 +15,25 @@ import numpy as np
 FRAMES = 17
 SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
 TOP_SPEED = 4.0  # pixels a frame: four frames share one latent, and faster things are smeared by the VAE
-SOME, MANY = (0.08, 0.57, 0.25, 0.1), (0.05, 0.3, 0.35, 0.3)  # probabilities of 0, 1, 2, 3 things
 HOLD = 5.0  # salience from which a part of a scene can be moved visibly
 SPREAD = (
     9,
     8.0,
 )  # points for each drawn one and how far from it, in % of the short side: as the encode node spreads them
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What scenes are made of. counts: probabilities of 0, 1, 2, … things where the camera stands still; own: share of
+    things that are parts of the photograph itself; radius: of a thing, shares of the short side, from and to."""
+
+    counts: tuple[float, ...] = (0.08, 0.57, 0.25, 0.1)
+    own: float = 0.35
+    radius: tuple[float, float] = (0.13, 0.24)
+
+
+JUDGED = Mix()
+TAUGHT = Mix((0.05, 0.35, 0.35, 0.25), 0.5, (0.11, 0.32))  # more of what is hard
 
 
 @dataclass
@@ -65,16 +78,15 @@ def make_clip(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96,
     return animate(make_scene(photos, rng, size), rng, frames)
 
 
-def make_scene(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96), counts=SOME) -> Scene:
-    """counts: the probabilities of 0, 1, 2, … things where the camera stands still."""
+def make_scene(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96), mix: Mix = JUDGED) -> Scene:
     names = list(photos)
     camera = rng.random() < 0.15
     margin = 1.5 if camera else 1.0
     wide = round(size[0] * margin), round(size[1] * margin)
     scene = Scene(jitter(crop(photos[names[rng.integers(len(names))]], rng, *wide), rng), [], camera, size)
-    counts = (0.5, 0.4, 0.1) if camera else counts
+    counts = (0.5, 0.4, 0.1) if camera else mix.counts
     for _ in range(rng.choice(len(counts), p=counts)):
-        thing = make_thing(photos, names, rng, *size, scene.background, scene.still_view(), scene.things)
+        thing = make_thing(photos, names, rng, *size, scene.background, scene.still_view(), scene.things, mix)
         scene.things += [thing] if thing else []
     return scene
 
@@ -104,9 +116,7 @@ def animate(scene: Scene, rng: np.random.Generator, frames=FRAMES) -> Clip:
         for point in make_points(thing, rng, min(width, height)):
             paths.append([place @ (*point, 1) for place in places])
             owners.append(index + 1)
-    fixed = rng.integers(3, 8) if scene.camera else rng.choice([0, 0, 1, 2, 4])
-    for _ in range(fixed if scene.things or scene.camera or rng.random() < 0.3 else 0):
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
+    for x, y in still_points(scene, rng):
         if depth[0, int(y), int(x)] == 0:
             anchor = np.linalg.solve(views[0], (x, y, 1))
             paths.append([view @ anchor for view in views])
@@ -118,6 +128,18 @@ def animate(scene: Scene, rng: np.random.Generator, frames=FRAMES) -> Clip:
     column, row = np.clip(x, 0, width - 1).round().astype(int), np.clip(y, 0, height - 1).round().astype(int)
     on_top = depth[np.arange(frames)[:, None], row, column] <= owners
     return Clip(video, path, inside & on_top, owners, motion, scene.camera)
+
+
+def still_points(scene: Scene, rng) -> list[tuple[float, float]]:
+    """(x, y) of the first frame that get a track of the background's: for a camera mostly a grid, as the camera node
+    makes it."""
+    width, height = scene.size
+    if scene.camera and rng.random() < 0.75:
+        columns, rows = rng.integers(3, 7, 2)
+        return [((i + 0.5) * width / columns, (j + 0.5) * height / rows) for j in range(rows) for i in range(columns)]
+    count = rng.integers(3, 8) if scene.camera else rng.choice([0, 0, 1, 2, 4])
+    wanted = scene.things or scene.camera or rng.random() < 0.3
+    return [(rng.uniform(0, width), rng.uniform(0, height)) for _ in range(count if wanted else 0)]
 
 
 def many(make, photos, seeds, *arguments) -> list:
@@ -140,7 +162,7 @@ def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96
     names = list(photos)
     picture = jitter(crop(photos[names[rng.integers(len(names))]], rng, width, height), rng)
     for _ in range(rng.choice([0, 1, 2, 3], p=(0.4, 0.3, 0.2, 0.1))):
-        thing = make_thing(photos, names, rng, width, height, picture, np.eye(3), own_share=0)
+        thing = make_thing(photos, names, rng, width, height, picture, np.eye(3), mix=Mix(own=0))
         place = thing.first_place()
         alpha = warp(thing.alpha, place, width, height)[..., None]
         picture = (picture + (warp(thing.texture, place, width, height) - picture) * alpha).astype(np.uint8)
@@ -168,10 +190,10 @@ class Thing:
         return place
 
 
-def make_thing(photos, names, rng, width, height, background, view, others=(), own_share=0.35) -> Thing | None:
+def make_thing(photos, names, rng, width, height, background, view, others=(), mix: Mix = JUDGED) -> Thing | None:
     """A part of the scene itself (cut out of `background`, whose hole is filled) or a cut-out of another photograph;
     None where the other things leave no room."""
-    radius = min(width, height) * rng.uniform(0.13, 0.24)
+    radius = min(width, height) * rng.uniform(*mix.radius)
     side = int(radius * 2.6) | 1
     half = side // 2
     padded = cv2.copyMakeBorder(background, half, half, half, half, cv2.BORDER_REFLECT_101)
@@ -194,7 +216,7 @@ def make_thing(photos, names, rng, width, height, background, view, others=(), o
             best = max(best, (salience(texture, around, radius), start, here, texture), key=lambda found: found[0])
         return best
 
-    own = rng.random() < own_share
+    own = rng.random() < mix.own
     found, start, here, texture = find(own)
     if own and found < HOLD:  # people take hold of things, not of empty sky
         own = False

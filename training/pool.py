@@ -52,28 +52,36 @@ def begin(vae_file: str, held_out: bool) -> None:
     begin.vae, begin.photos = load_vae(vae_file), photos.load(held_out)
 
 
-def make_shard(number: int, file: Path) -> None:
-    size = clips.SIZES[number % len(clips.SIZES)]
-    examples = []
+def size_of(number: int) -> tuple[int, int]:
+    """(width, height) of the clips of a shard."""
+    return clips.SIZES[number % len(clips.SIZES)]
+
+
+def made(pictures: dict[str, np.ndarray], number: int):
+    """The clips of a shard, TAKES at a time that share their first frame."""
     for i in range(SCENES):
         rng = np.random.default_rng([SEED, number, i])
-        scene = clips.make_scene(begin.photos, rng, size, clips.MANY)
-        examples += encode(begin.vae, [clips.animate(scene, rng) for _ in range(TAKES)])
+        scene = clips.make_scene(pictures, rng, size_of(number), clips.TAUGHT)
+        yield [clips.animate(scene, rng) for _ in range(TAKES)]
+
+
+def make_shard(number: int, file: Path) -> None:
+    examples = [example for takes in made(begin.photos, number) for example in encode(begin.vae, takes)]
     whole = {
         name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")
     }
     whole["tracks"] = [example["tracks"] for example in examples]
-    whole["size"] = size
+    whole["size"] = size_of(number)
     part = file.with_suffix(".part")
     torch.save(whole, part)
     part.replace(file)
 
 
-def encode(vae, made: list[clips.Clip]) -> list[dict]:
+def encode(vae, takes: list[clips.Clip]) -> list[dict]:
     """Clips that share their first frame. latents: of the clip; still: of its first frame followed by grey, as the
     model is conditioned, both [16, 5, h, w]; motion: share of each latent position that moves, [5, h, w]; first: the
     first frame, uint8 [height, width, 3]; tracks: path and visibility."""
-    videos = [torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1) for clip in made]
+    videos = [torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1) for clip in takes]
     start = torch.cat([videos[0][:, :1], torch.zeros_like(videos[0][:, 1:])], dim=1)
     with torch.no_grad(), autocast():
         pixels = torch.stack([start, *videos]).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
@@ -82,7 +90,7 @@ def encode(vae, made: list[clips.Clip]) -> list[dict]:
     return [
         {"latents": of_clip, "still": still, "motion": coarse(clip.motion), "first": torch.from_numpy(clip.video[0]),
          "tracks": (torch.from_numpy(clip.path), torch.from_numpy(clip.visible))}
-        for clip, of_clip in zip(made, latents)
+        for clip, of_clip in zip(takes, latents)
     ]  # fmt: skip
 
 

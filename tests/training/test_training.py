@@ -64,14 +64,14 @@ def test_a_clip_is_the_same_for_the_same_seed_and_its_points_move_with_their_thi
 
 def test_takes_of_a_scene_share_their_first_frame_and_differ_in_motion(photographs):
     rng = np.random.default_rng(2)
-    scene = clips.make_scene(photographs, rng, counts=(0, 1))
+    scene = clips.make_scene(photographs, rng, mix=clips.Mix((0, 1)))
     first, second = (clips.animate(scene, rng) for _ in range(2))
     assert np.array_equal(first.video[0], second.video[0]) and not np.array_equal(first.video[8], second.video[8])
 
 
 def test_things_start_apart(photographs):
     for seed in range(20):
-        things = clips.make_scene(photographs, np.random.default_rng(seed), counts=(0, 0, 0, 1)).things
+        things = clips.make_scene(photographs, np.random.default_rng(seed), mix=clips.Mix((0, 0, 0, 1))).things
         for i, thing in enumerate(things):
             for other in things[:i]:
                 assert np.linalg.norm(thing.start - other.start) >= thing.radius + other.radius
