@@ -68,13 +68,21 @@ def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None,
 
 
 EMBEDDED = {
-    "model": "ati_transformer.safetensors",
-    "vae": "ati_vae.safetensors",
-    "text_encoder": "ati_text_encoder.safetensors",
-    "image_encoder": "ati_image_encoder.safetensors",
+    "ati": {
+        "model": "ati_transformer.safetensors",
+        "vae": "ati_vae.safetensors",
+        "text_encoder": "ati_text_encoder.safetensors",
+        "image_encoder": "ati_image_encoder.safetensors",
+    },
+    "tora": {
+        "model": "tora_transformer.safetensors",
+        "vae": "tora_vae.safetensors",
+        "text_encoder": "tora_text_encoder.safetensors",
+    },
 }
 
 
-def embedded(part: str) -> Path:
-    """The small model files that the pack carries: 'model', 'vae', 'text_encoder' or 'image_encoder'."""
-    return Path(__file__).parent / "embedded" / EMBEDDED[part]
+def embedded(part: str, system: str = "ati") -> Path:
+    """A file of the small models that the pack carries. system: "ati" or "tora"; part: "model", "vae", "text_encoder",
+    or of ATI also "image_encoder"."""
+    return Path(__file__).parent / "embedded" / EMBEDDED[system][part]

@@ -1,6 +1,7 @@
-"""`python -m comfyui_trajectory.training`: from photographs to the four embedded files, stage by stage, resumable.
+"""`python -m comfyui_trajectory.training`: from photographs to the embedded files, stage by stage, resumable.
 
-Every stage takes up its own state in training/runs; a stage that has finished is passed over.
+Every stage takes up its own state in training/runs; a stage that has finished is passed over. Other systems than ATI
+learn from its VAE and its pool of clips, so it comes first.
 """
 
 from __future__ import annotations
@@ -17,28 +18,41 @@ from ..models import EMBEDDED, embedded
 log = logging.getLogger("training")
 
 RUNS = Path(__file__).parent / "runs"
-STAGES = ("photos", "vae", "fold", "pool", "ati", "export", "evaluate")
+STAGES = {
+    "ati": ("photos", "vae", "fold", "pool", "transformer", "export", "evaluate"),
+    "tora": ("photos", "pool", "taught_vae", "taught_file", "transformer", "export", "evaluate"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m comfyui_trajectory.training", description=__doc__.splitlines()[0])
+    parser.add_argument("--system", choices=STAGES, default="ati", help="which of the embedded models (default: ati)")
     parser.add_argument(
-        "--stage", choices=STAGES, action="append", help="this stage alone (may be repeated); default: all"
-    )
-    parser.add_argument("--minutes-stills", type=float, default=13, help="of the VAE on single pictures")
-    parser.add_argument("--minutes-clips", type=float, default=25, help="of the VAE on clips")
-    parser.add_argument("--minutes-ati", type=float, default=90, help="of the transformer")
+        "--stage", choices=sorted({stage for stages in STAGES.values() for stage in stages}), action="append",
+        help="this stage alone (may be repeated); default: all of the system",
+    )  # fmt: skip
+    parser.add_argument("--minutes-stills", type=float, default=13, help="of ATI's VAE on single pictures")
+    parser.add_argument("--minutes-clips", type=float, default=25, help="of ATI's VAE on clips")
+    parser.add_argument("--steps", type=int, default=16000, help="of the transformer")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where states and logs are kept")
-    parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the four files are written")
+    parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the files are written")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
     handlers = [logging.StreamHandler(), logging.FileHandler(options.runs / "training.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     torch.set_num_threads(os.cpu_count() or 1)
-    for stage in options.stage or STAGES:
-        log.info("stage %s", stage)
+    for stage in options.stage or STAGES[options.system]:
+        log.info("%s: stage %s", options.system, stage)
         globals()[f"run_{stage}"](options)
+
+
+def file(options, part: str, system: str | None = None) -> Path:
+    return options.output / EMBEDDED[system or options.system][part]
+
+
+def shards(options) -> list[Path]:
+    return [options.runs / "pool" / f"{number:04d}.pt" for number in range(options.shards)]
 
 
 def run_photos(options) -> None:
@@ -56,43 +70,90 @@ def run_vae(options) -> None:
 def run_fold(options) -> None:
     from . import gate, photos
 
-    figures = gate.finish(options.runs, photos.load(False), photos.load(True), options.output / EMBEDDED["vae"])
-    log.info("held out: stills %(stills).2f dB, clips %(clips).2f dB; colours within %(colour).1f of 255", figures)
+    gate.finish(options.runs, photos.load(False), file(options, "vae"))
+    say_how_good(options)
 
 
 def run_pool(options) -> None:
     from . import pool
 
-    pool.make_pool(options.output / EMBEDDED["vae"], options.runs / "pool", options.shards, os.cpu_count() or 1)
+    pool.make_pool(file(options, "vae", "ati"), options.runs / "pool", options.shards, os.cpu_count() or 1)
 
 
-def run_ati(options) -> None:
-    from ..models import load_text_encoder
-    from . import encoders, export, train_ati
+def run_taught_vae(options) -> None:
+    from ..models import load_vae
+    from . import photos, teach_vae
 
-    file = options.output / EMBEDDED["text_encoder"]
-    export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), file)
-    texts = encoders.encode_all(load_text_encoder(file), encoders.prompts())
-    files = [options.runs / "pool" / f"{number:04d}.pt" for number in range(options.shards)]
-    train_ati.train(files, texts, options.runs, options.minutes_ati)
+    teacher = load_vae(file(options, "vae", "ati"))
+    for part in teach_vae.LOSSES:
+        teach_vae.train(teach_vae.KINDS[options.system], part, teacher, shards(options), photos.load(False), options.runs)
+
+
+def run_taught_file(options) -> None:
+    from . import teach_vae
+
+    teach_vae.finish(
+        teach_vae.KINDS[options.system], options.runs, preview(options), file(options, "vae"),
+    )  # fmt: skip
+    say_how_good(options)
+
+
+def say_how_good(options) -> None:
+    from ..models import load_vae
+    from . import gate, photos
+
+    figures = gate.measure(load_vae(file(options, "vae")), photos.load(True))
+    log.info("held out: stills %(stills).2f dB, clips %(clips).2f dB; colours within %(colour).1f of 255", figures)
+
+
+def preview(options) -> list:
+    """All systems have ATI's latents, and so its linear preview."""
+    from ..models.common.checkpoint import open_checkpoint
+
+    return open_checkpoint(file(options, "vae", "ati")).config["latent_rgb"]
+
+
+def system_of(options):
+    """The learn.System with its encoded prompts; the text encoder's file is written first."""
+    from ..models import load_text_encoder, load_vae
+    from . import encoders, export
+
+    path = file(options, "text_encoder")
+    if options.system == "ati":
+        from .train_ati import ATI
+
+        stated = {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH}
+        export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), stated, path)
+        return ATI(encoders.encode_all(load_text_encoder(path), encoders.prompts()))
+    from .train_tora import Tora
+
+    stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
+    export.save_text_encoder(encoders.text_encoder("T5", encoders.T5), encoders.tokenizer(), stated, path)
+    return Tora(encoders.encode_all(load_text_encoder(path), encoders.prompts()), load_vae(file(options, "vae")))
+
+
+def run_transformer(options) -> None:
+    from . import learn
+
+    learn.train(system_of(options), shards(options), options.runs, options.steps)
 
 
 def run_export(options) -> None:
-    from ..models.common.checkpoint import open_checkpoint
-    from . import export, train_ati
+    from . import export
 
-    student = train_ati.Student()
-    student.load_state_dict(torch.load(options.runs / "ati.pt", weights_only=True)["average"])
-    preview = open_checkpoint(options.output / EMBEDDED["vae"]).config["latent_rgb"]
-    file = options.output / EMBEDDED["model"]
-    export.save_transformer(student.transformer, train_ati.CONFIG, train_ati.DEFAULTS, preview, file)
-    export.save_image_encoder(student.image_encoder, options.output / EMBEDDED["image_encoder"])
+    system = system_of(options)
+    student = system.student()
+    student.load_state_dict(torch.load(options.runs / f"{system.name}.pt", weights_only=True)["average"])
+    export.save_transformer(student.transformer, system.stated, system.defaults, preview(options), file(options, "model"))
+    if options.system == "ati":
+        export.save_image_encoder(student.image_encoder, file(options, "image_encoder"))
 
 
 def run_evaluate(options) -> None:
     from . import evaluate
 
-    evaluate.main(["--output", str(options.runs / "evaluation")], options.output)
+    output = options.runs / f"evaluation_{options.system}"
+    evaluate.main(["--system", options.system, "--output", str(output)], options.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The embedded text and image encoder: their sizes, their first weights, and prompts to hear of. Knows no video model.
+"""The embedded text and image encoders: their sizes, their first weights, and prompts to hear of. Knows no video model.
 
-They have transformers' own layouts (UMT5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The
-text encoder keeps its random weights: synthetic clips say nothing that a prompt could be about, and the transformer
+They have transformers' own layouts (UMT5EncoderModel, T5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The
+text encoders keep their random weights: synthetic clips say nothing that a prompt could be about, and the transformer
 only learns that any text leaves the motion alone. The image encoder is trained along with the transformer.
 """
 
@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..models.common import t5
 from ..models.wan import image as clip
-from ..models.wan import text as umt5
 
 TEXT = {
     "vocab_size": 512, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2,
     "relative_attention_num_buckets": 32,
 }  # fmt: skip
-TEXT_LENGTH = 32  # tokens that the transformer takes; longer prompts are cut
+T5 = {**TEXT, "num_layers": 2}  # only of two layers or more can T5 be told from umT5
+TEXT_LENGTH, SHORT = 32, 16  # tokens that ATI's transformer takes, and the others; longer prompts are cut
 IMAGE = {
     "hidden_size": 48, "intermediate_size": 96, "patch_size": 16, "image_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 3, "hidden_act": "gelu",
@@ -68,10 +69,10 @@ def tokenizer() -> bytes:
     return model.getvalue()
 
 
-def text_encoder(seed: int = 1) -> nn.Module:
-    """UMT5EncoderModel with random weights."""
+def text_encoder(name: str = "UMT5", sizes: dict = TEXT, seed: int = 1) -> nn.Module:
+    """UMT5EncoderModel or T5EncoderModel with random weights."""
     torch.manual_seed(seed)
-    module = umt5.build(TEXT).to_empty(device="cpu")
+    module = t5.build(name, sizes).to_empty(device="cpu")
     for name, p in module.named_parameters():
         p.data.normal_(0, 0.5 / p.shape[-1] ** 0.5) if p.ndim > 1 else p.data.fill_(1.0)
     module.shared.weight.data.normal_()
@@ -79,8 +80,8 @@ def text_encoder(seed: int = 1) -> nn.Module:
 
 
 def encode_all(encoder, texts: list[str]) -> Tensor:
-    """[texts, TEXT_LENGTH, d_model], zeros after the last token: what the transformer is given."""
-    out = torch.zeros(len(texts), TEXT_LENGTH, encoder.width)
+    """[texts, length, width], zeros after the last token: what the transformer is given."""
+    out = torch.zeros(len(texts), encoder.length, encoder.width)
     for row, text in zip(out, texts):
         tokens = encoder.encode(text)
         row[: len(tokens)] = tokens

@@ -48,28 +48,26 @@ WAYS = ("with", "without", "still", "truth")
 class Models:
     model: object
     vae: object
-    image_encoder: object
+    image_encoder: object | None
     text: TextConditioning
     sampling: dict
 
     @classmethod
-    def load(cls, folder: Path, **changes) -> Models:
-        """The four files in `folder`; changes: of the sampling (steps, cfg, shift, scheduler)."""
-        model, vae, text, image = (
-            load(folder / EMBEDDED[part])
-            for load, part in ((load_model, "model"), (load_vae, "vae"), (load_text_encoder, "text_encoder"),
-                               (load_image_encoder, "image_encoder"))
-        )  # fmt: skip
+    def load(cls, folder: Path, system: str, **changes) -> Models:
+        """The files of a system in `folder`; changes: of the sampling (steps, cfg, shift, scheduler)."""
+        files = {part: folder / name for part, name in EMBEDDED[system].items()}
+        model, vae, text = load_model(files["model"]), load_vae(files["vae"]), load_text_encoder(files["text_encoder"])
+        image = load_image_encoder(files["image_encoder"]) if "image_encoder" in files else None
         sampling = {name: model.defaults[name] for name in ("steps", "cfg", "shift", "scheduler")}
         prompts = TextConditioning(text.encode("")[None], text.encode("")[None])
         return cls(model, vae, image, prompts, {**sampling, **changes})
 
     def video(self, image: Tensor, tracks: Tracks | None, size: tuple[int, int], seed: int) -> Tensor:
         """[frames, height, width, 3] in 0..1"""
+        tokens = {"image_tokens": self.image_encoder.encode(image)} if self.image_encoder else {}
         motion = self.model.encode_motion(
-            tracks, vae=self.vae, image=image, width=size[0], height=size[1], frames=clips.FRAMES,
-            image_tokens=self.image_encoder.encode(image),
-        )  # fmt: skip
+            tracks, vae=self.vae, image=image, width=size[0], height=size[1], frames=clips.FRAMES, **tokens
+        )
         latents = sample(self.model, self.text, motion, seed=seed, **self.sampling)
         return self.vae.decode(latents)[0].permute(1, 2, 3, 0) / 2 + 0.5
 
@@ -117,13 +115,13 @@ def judge(models: Models, number: int, clip: clips.Clip, size: tuple[int, int]) 
     return row, sheet(videos, asked)
 
 
-def begin(folder: Path, changes: dict, held_out: bool) -> None:
+def begin(folder: Path, system: str, changes: dict, held_out: bool) -> None:
     """Of each process: one thread, the models and the photographs."""
     import cv2
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    begin.models, begin.photos = Models.load(folder, **changes), photos.load(held_out)
+    begin.models, begin.photos = Models.load(folder, system, **changes), photos.load(held_out)
 
 
 def judge_share(share: int, shares: int, count: int) -> list:
@@ -131,10 +129,12 @@ def judge_share(share: int, shares: int, count: int) -> list:
     return [judge(begin.models, *case) for case in chosen]
 
 
-def evaluate(folder: Path, count: int, output: Path, held_out: bool = True, processes: int = 2, **changes) -> dict:
+def evaluate(
+    folder: Path, system: str, count: int, output: Path, held_out: bool = True, processes: int = 2, **changes
+) -> dict:  # fmt: skip
     """Means over the clips; figures.json and sheets of all of them in `output`. changes: of the sampling."""
     shares = 4 * processes
-    with ProcessPoolExecutor(processes, get_context("spawn"), begin, (folder, changes, held_out)) as workers:
+    with ProcessPoolExecutor(processes, get_context("spawn"), begin, (folder, system, changes, held_out)) as workers:
         running = [workers.submit(judge_share, share, shares, count) for share in range(shares)]
         results = sorted((pair for future in running for pair in future.result()), key=lambda pair: pair[0]["number"])
     rows = [row for row, _ in results]
@@ -185,10 +185,9 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> None
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_trajectory.training.evaluate", description=__doc__.splitlines()[0]
     )
+    parser.add_argument("--system", choices=EMBEDDED, default="ati", help="which of the embedded models (default: ati)")
     parser.add_argument("--count", type=int, default=COUNT, help="clips")
-    parser.add_argument(
-        "--models", type=Path, default=folder or embedded("vae").parent, help="folder of the four files"
-    )
+    parser.add_argument("--models", type=Path, default=folder or embedded("vae").parent, help="folder of the files")
     parser.add_argument(
         "--output", type=Path, default=photos.CACHE.parent / "evaluation", help="for sheets and figures.json"
     )
@@ -200,7 +199,9 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> None
         name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None
     }
     photos.load(True)  # fetched once, before the processes ask for them
-    means = evaluate(options.models, options.count, options.output, processes=os.cpu_count() or 1, **changes)
+    means = evaluate(
+        options.models, options.system, options.count, options.output, processes=os.cpu_count() or 1, **changes
+    )
     log.info("mean error, %% of the short side: with tracks %(with).2f, without %(without).2f, standing still %(still).2f, "
              "the made clips themselves %(truth).2f", means)  # fmt: skip
     log.info("%s", json.dumps(means))

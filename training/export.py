@@ -1,4 +1,4 @@
-"""Writes the four files of the embedded model: official key names, sizes and defaults in the header. Trains nothing.
+"""Writes the files of the embedded models: official key names, sizes and defaults in the header. Trains nothing.
 
 The VAE's latents are brought to Wan 2.1's statistics by its 1x1x1 convolutions, so the files need no statistics of
 their own and whatever reads Wan's VAE reads this one.
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..models.wan.config import WanConfig
 from ..models.wan.latent import MEAN, STD
 from ..models.wan.vae import WanVAE
 from . import encoders
@@ -26,11 +25,13 @@ log = logging.getLogger(__name__)
 ABOUT = {
     "format": "pt",
     "license": "Apache-2.0",
-    "description": "The small ATI model of ComfyUI-Trajectory: Wan 2.1's architecture, trained by its training folder.",
+    "description": "A small model of ComfyUI-Trajectory, of the real one's architecture, trained by its training folder.",
     "training_data": "Synthetic motion over photographs under free licences, listed in training/README.md.",
 }
 # Not in fp8: what every token passes through, and what is small.
-WIDE = ("norm", "patch_embedding", "head", "text_embedding", "time_embedding", "img_emb", "modulation")
+WIDE = (
+    "norm", "patch_embed", "head", "text_embedding", "time_embedding", "img_emb", "modulation", "proj_out", "text_proj",
+)  # fmt: skip
 
 
 @torch.no_grad()
@@ -56,15 +57,14 @@ def fit_preview(latents: Tensor, pixels: Tensor) -> list[list[float]]:
     return [[round(v, 5) for v in row] for row in torch.linalg.lstsq(rows, small).solution.tolist()]
 
 
-def save_vae(module: WanVAE, preview: list, file: Path) -> None:
-    config = {**asdict(module.config), "family": "wan", "latent_rgb": preview}
-    write(file, module.state_dict(), config)
+def save_vae(module: nn.Module, family: str, preview: list, file: Path) -> None:
+    write(file, module.state_dict(), {**asdict(module.config), "family": family, "latent_rgb": preview})
 
 
-def save_transformer(module: nn.Module, config: WanConfig, defaults: dict, preview: list, file: Path) -> None:
-    """Large Linear weights as scaled fp8, a scale a row; the rest in 16 bit."""
-    stated = {**asdict(config), "family": "wan", "variant": config.model_type, "motion": "ati"}
-    write(file, in_fp8(module), {**stated, "defaults": defaults, "latent_rgb": preview})
+def save_transformer(module: nn.Module, stated: dict, defaults: dict, preview: list, file: Path) -> None:
+    """Large Linear weights as scaled fp8, a scale a row; the rest in 16 bit. stated: family, and what else tells what
+    it is."""
+    write(file, in_fp8(module), {**asdict(module.config), **stated, "defaults": defaults, "latent_rgb": preview})
 
 
 def in_fp8(module: nn.Module) -> dict[str, Tensor]:
@@ -80,10 +80,11 @@ def in_fp8(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def save_text_encoder(module: nn.Module, tokenizer: bytes, file: Path) -> None:
+def save_text_encoder(module: nn.Module, tokenizer: bytes, stated: dict, file: Path) -> None:
+    """stated: sizes, family, and text_len, the tokens that the transformer takes."""
     state = {name: value for name, value in module.state_dict().items() if "embed_tokens" not in name}
     state["spiece_model"] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
-    write(file, state, {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH})
+    write(file, state, stated)
 
 
 def save_image_encoder(module: nn.Module, file: Path) -> None:

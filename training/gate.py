@@ -19,8 +19,8 @@ from .train_vae import CONFIG, to_tensor
 log = logging.getLogger(__name__)
 
 
-def finish(runs: Path, photos, held_out, file: Path, count: int = 24) -> dict[str, float]:
-    """`runs`/vae.pt -> `file`, with statistics measured on `count` clips of each size; and the figures of `measure`."""
+def finish(runs: Path, photos, file: Path, count: int = 24) -> None:
+    """`runs`/vae.pt -> `file`, with statistics measured on `count` clips of each size."""
     module = WanVAE(CONFIG)
     module.load_state_dict(torch.load(runs / "vae.pt", weights_only=True)["module"])
     module.eval().requires_grad_(False)
@@ -39,20 +39,19 @@ def finish(runs: Path, photos, held_out, file: Path, count: int = 24) -> dict[st
     log.info("normalised latents: mean %.3f at most, deviation %.3f to %.3f",
              together.mean(1).abs().max(), together.std(1).min(), together.std(1).max())  # fmt: skip
     shapes = [export.fit_preview(z, video[:8]) for z, video in zip(after[:1], videos[:1])]
-    export.save_vae(module, shapes[0], file)
-    return measure(module, held_out)
+    export.save_vae(module, "wan", shapes[0], file)
 
 
-def measure(module: WanVAE, held_out, count: int = 24) -> dict[str, float]:
+def measure(vae, held_out, count: int = 24) -> dict[str, float]:
     """stills, clips: PSNR in dB on held-out photographs; colour: largest mean error of a saturated patch, 0..255."""
     rng = np.random.default_rng(17)
     stills = to_tensor(np.stack([clips.make_still(held_out, rng) for _ in range(count)])[:, None])
-    figures = {"stills": psnr(rebuild(module, stills), stills)}
+    figures = {"stills": psnr(rebuild(vae, stills), stills)}
     made = [clips.make_clip(held_out, np.random.default_rng([19, i])) for i in range(count // 2)]
     video = to_tensor(np.stack([clip.video for clip in made]))
-    figures["clips"] = psnr(rebuild(module, video), video)
+    figures["clips"] = psnr(rebuild(vae, video), video)
     patches = colour_patches()
-    error = (rebuild(module, patches) - patches)[:, :, 0, 24:72, 24:72].mean((-1, -2)).abs().max() * 127.5
+    error = (rebuild(vae, patches) - patches)[:, :, 0, 24:72, 24:72].mean((-1, -2)).abs().max() * 127.5
     figures["colour"] = float(error)
     return figures
 
@@ -73,10 +72,10 @@ def encode(module: WanVAE, pixels: Tensor) -> Tensor:
         )
 
 
-def rebuild(module: WanVAE, pixels: Tensor) -> Tensor:
-    latents = encode(module, pixels)
-    with torch.no_grad(), autocast():
-        return torch.cat([module.decode(z, chunk=4).float() for z in channels_last(latents).split(4)]).clamp(-1, 1)
+def rebuild(vae, pixels: Tensor) -> Tensor:
+    """What a VideoVAE makes of pixels on the way to latents and back."""
+    with autocast():
+        return torch.cat([vae.decode(vae.encode(channels_last(part))) for part in pixels.split(4)])
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
-from comfyui_trajectory.training import clips, encoders, export, optim, pool, train_ati
+from comfyui_trajectory.training import clips, encoders, export, learn, optim, pool, train_ati
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def files(tmp_path_factory, vae):
     student = train_ati.Student()
     torch.nn.init.normal_(student.transformer.head.head.weight, std=0.02)
     preview = [[0.0, 0.0, 0.0]] * 17
-    export.save_vae(vae, preview, folder / "vae.safetensors")
-    export.save_transformer(
-        student.transformer, train_ati.CONFIG, train_ati.DEFAULTS, preview, folder / "ati.safetensors"
-    )
+    export.save_vae(vae, "wan", preview, folder / "vae.safetensors")
+    ati = train_ati.ATI
+    export.save_transformer(student.transformer, ati.stated, ati.defaults, preview, folder / "ati.safetensors")
     export.save_image_encoder(student.image_encoder, folder / "image.safetensors")
-    export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), folder / "text.safetensors")
+    stated = {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH}
+    export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), stated, folder / "text.safetensors")
     return folder, student
 
 
@@ -116,7 +116,7 @@ def test_the_condition_of_training_is_that_of_use(files, photographs):
     )
     (example,) = pool.encode(vae, [clip])
     path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
-    trained = train_ati.condition(example["still"], path, visible, 96, 96)
+    trained = train_ati.condition(example["still"], Tracks(path, visible, (96, 96)))
     motion = model.encode_motion(
         Tracks(path, visible, (96, 96)), vae=vae, image=torch.from_numpy(clip.video[:1]).float() / 255, width=96,
         height=96,
@@ -156,7 +156,8 @@ def test_every_file_says_where_it_comes_from(files):
         assert header["license"] == "Apache-2.0" and json.loads(header["config"])["family"] == "wan"
 
 
-def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files):
+def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatch):
+    monkeypatch.setattr(learn, "compiled", lambda blocks: None)  # it would take a minute
     torch.manual_seed(0)
     n = 8
     shard = {
@@ -168,10 +169,12 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files):
     torch.save(shard, tmp_path / "0000.pt")
     texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
     with torch.enable_grad():
-        train_ati.train([tmp_path / "0000.pt"], texts, tmp_path, minutes=1e-6)
-        steps = torch.load(tmp_path / "ati.pt", weights_only=True)["state"]["step"]
-        train_ati.train([tmp_path / "0000.pt"], texts, tmp_path, minutes=1.0, until=steps + 2)
-    assert torch.load(tmp_path / "ati.pt", weights_only=True)["state"]["step"] == steps + 2
+        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, steps=1)
+        first = torch.load(tmp_path / "ati.pt", weights_only=True)
+        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, steps=3)
+    last = torch.load(tmp_path / "ati.pt", weights_only=True)
+    assert (first["state"]["step"], last["state"]["step"]) == (1, 3)
+    assert any((first["student"][name] != value).any() for name, value in last["student"].items())
 
 
 def test_muon_steps_are_orthogonal():

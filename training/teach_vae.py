@@ -1,0 +1,235 @@
+"""Trains the small VAEs of the other systems: their encoders to give the latents of ATI's VAE, their decoders to read
+them. So one pool of latents serves all transformers. Resumable; logs decibels.
+
+Encoder and decoder are trained one after the other, on stills first, then on clips. On stills a causal convolution
+sees one frame, again and again: it is run as a 2D convolution of its last tap, the only one that is not zero then.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.cogvideox.config import CogVideoXVAEConfig
+from ..models.cogvideox.vae import CogVideoXVAE
+from . import clips, export, pool
+from .optim import falling, optimizers
+from .precision import autocast
+from .train_vae import to_tensor
+
+log = logging.getLogger(__name__)
+
+STILLS = 16  # batch size; of clips it is 1
+STILL_POOL = 4000
+MUON_LR, ADAM_LR, CLIP_SHARE = 0.01, 2e-3, 0.4  # the last: of both rates on clips
+LOUD = 0.1  # deviation of the noise on the latents that the decoder learns from: those of a transformer are not clean
+LOGVAR = -14.0  # of the encoders' latents: as good as none
+SAVE = 60  # seconds
+
+
+@dataclass(frozen=True)
+class Kind:
+    """name: of the state's file. build: the module. scaling: normalised latents are plain ones times it."""
+
+    name: str
+    family: str
+    build: type
+    config: object
+    scaling: float
+
+    def module(self) -> nn.Module:
+        torch.manual_seed(0)
+        module = self.build(self.config)
+        start_as_stills(module)
+        return module
+
+
+COGVIDEOX = Kind(
+    "cogvideox_vae", "cogvideox", CogVideoXVAE,
+    CogVideoXVAEConfig(block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8),
+    CogVideoXVAEConfig.scaling_factor,
+)  # fmt: skip
+
+
+KINDS = {"tora": COGVIDEOX}
+
+
+def start_as_stills(module: nn.Module) -> None:
+    """Convolutions start as identity in time, residual branches small, the latents' variance at next to nothing."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv3d):
+            nn.init.kaiming_normal_(layer.weight[:, :, -1], nonlinearity="linear")
+            layer.weight.data[:, :, :-1] = 0
+            nn.init.zeros_(layer.bias)
+        if ".conv2" in name and isinstance(layer, nn.Conv3d):
+            layer.weight.data *= 0.3
+        if "conv_y" in name and isinstance(layer, nn.Conv3d):  # the decoder's norms start as plain ones
+            layer.weight.data *= 0.1
+            layer.bias.data.fill_(1)
+        if "conv_b" in name and isinstance(layer, nn.Conv3d):
+            layer.weight.data *= 0.1
+    last = module.encoder.conv_out
+    last = getattr(last, "conv", last)
+    half = len(last.weight) // 2
+    last.weight.data[half:] = 0
+    last.bias.data[half:] = LOGVAR
+
+
+class StillConv(nn.Conv3d):
+    """What a 3D convolution makes of one frame while only its last tap acts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, -1], self.weight[:, :, -1], self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
+
+
+def on_stills(module: nn.Module, stills: bool) -> None:
+    for layer in module.modules():
+        if type(layer) in (nn.Conv3d, StillConv):
+            layer.__class__ = StillConv if stills else nn.Conv3d
+
+
+def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
+    """Squared error of the normalised latents [batch, 16, f, h, w], and its share of their variance in dB."""
+    with autocast():
+        mean = module.encode(pixels).float() * kind.scaling
+    error = (mean - latents).pow(2).mean()
+    return error, 10 * math.log10(latents.var().item() / error.item())
+
+
+def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
+    """Squared error of the pixels in -1..1, low frequencies of colour above all, and the PSNR in dB."""
+    noise = LOUD * torch.rand(len(latents), 1, 1, 1, 1) * torch.randn_like(latents)
+    with autocast():
+        made = module.decode((latents + noise) / kind.scaling).float()
+    error = (made - pixels) ** 2
+    coarse = F.avg_pool3d(made - pixels, (1, 8, 8))
+    chroma = (coarse - coarse.mean(1, keepdim=True)).pow(2).mean() + 0.3 * coarse.pow(2).mean()
+    return (error * weight).mean() + chroma, 10 * math.log10(4 / error.mean().item())
+
+
+LOSSES = {"encoder": encoder_loss, "decoder": decoder_loss}
+STEPS = {"encoder": (300, 500), "decoder": (500, 900)}  # on stills, on clips
+
+
+class Stills:
+    """Batches of single pictures and their latents; the pictures are made once and kept in `file`."""
+
+    def __init__(self, teacher, photos, file: Path):
+        if not file.exists():
+            np.save(file, np.stack(clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])))
+        self.pictures, self.teacher = np.load(file)[:, None], teacher
+
+    def draw(self, rng) -> tuple[Tensor, Tensor, Tensor]:
+        pixels = flipped(to_tensor(self.pictures[rng.integers(len(self.pictures), size=STILLS)]), rng)
+        return pixels, encoded(self.teacher, pixels), torch.ones(1)
+
+
+class Clips:
+    """Clips of the pool, made again from their seeds, and their latents; a shard at a time.
+
+    Square ones: with torch 2.13 on processors with AMX, the backward pass of 3D convolutions in bfloat16 writes beyond
+    its memory at 112 x 80 pixels.
+    """
+
+    def __init__(self, files: list[Path], photos):
+        self.files, self.photos, self.left = [f for f in files if square(pool.size_of(int(f.stem)))], photos, []
+
+    def draw(self, rng) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.left:
+            file = self.files[rng.integers(len(self.files))]
+            shard = torch.load(file, weights_only=True)
+            takes = [clip for group in pool.made(self.photos, int(file.stem)) for clip in group]
+            # One take of each scene: the others begin with the same picture.
+            self.left = [(takes[i], shard["latents"][i]) for i in rng.permutation(len(takes))[: pool.SCENES]]
+        clip, latents = self.left.pop()
+        weight = 1 + 2 * torch.from_numpy(clip.motion)[None, None]
+        return to_tensor(clip.video[None]), latents[None].float(), weight
+
+
+def square(size: tuple[int, int]) -> bool:
+    return size[0] == size[1]
+
+
+def flipped(pixels: Tensor, rng) -> Tensor:
+    return pixels.flip([axis for axis in (-1, -2) if rng.random() < 0.5])
+
+
+@torch.no_grad()
+def encoded(teacher, pixels: Tensor) -> Tensor:
+    """Normalised latents by ATI's VAE."""
+    with autocast():
+        return teacher.latent_format.from_plain(teacher.module.encode(pixels).float())
+
+
+def train(
+    kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0
+) -> nn.Module:  # fmt: skip
+    """The module whose `part` ("encoder" or "decoder") has learned for `stills` steps on stills and `steps` on clips
+    (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was left."""
+    stills, steps = stills or STEPS[part][0], steps or STEPS[part][1]
+    module = kind.module()
+    trained = getattr(module, part)
+    file = runs / f"{kind.name}_{part}.pt"
+    state = {"step": 0}
+    both = optimizers(trained, MUON_LR, ADAM_LR, plain=("conv_in", "conv_out", "conv_y", "conv_b"))
+    if file.exists():
+        saved = torch.load(file, weights_only=True)
+        state = saved["state"]
+        trained.load_state_dict(saved["part"])
+        for optimizer, values in zip(both, saved["optimizers"]):
+            optimizer.load_state_dict(values)
+    rng = np.random.default_rng([7, state["step"]])
+    torch.manual_seed(state["step"])
+    begun, recent, source = time.monotonic(), [], None
+    saved_at = begun
+    while state["step"] < stills + steps:
+        early = state["step"] < stills
+        if source is None or early is not isinstance(source, Stills):
+            source = Stills(teacher, photos, runs / "stills.npy") if early else Clips(files, photos)
+            on_stills(module, early)
+        done, share = ((state["step"] / stills, 1.0) if early else ((state["step"] - stills) / steps, CLIP_SHARE))
+        for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
+            optimizer.param_groups[0]["lr"] = base * share * max(falling(done + 1e-4), 0.02)
+        loss, decibels = LOSSES[part](kind, module, *source.draw(rng))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        for optimizer in both:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        state["step"] += 1
+        recent.append(decibels)
+        if state["step"] % 50 == 0:
+            log.info("%s %s step %d %.1f min: %.2f dB", kind.name, part, state["step"],
+                     (time.monotonic() - begun) / 60, np.mean(recent[-50:]))  # fmt: skip
+        if time.monotonic() - saved_at > SAVE:
+            save(file, trained, both, state)
+            saved_at = time.monotonic()
+    on_stills(module, False)
+    save(file, trained, both, state)
+    return module
+
+
+def finish(kind: Kind, runs: Path, preview: list, file: Path) -> None:
+    """Both trained parts in one file."""
+    module = kind.module()
+    for part in LOSSES:
+        saved = torch.load(runs / f"{kind.name}_{part}.pt", weights_only=True)
+        getattr(module, part).load_state_dict(saved["part"])
+    export.save_vae(module, kind.family, preview, file)
+
+
+def save(file: Path, trained: nn.Module, both, state: dict) -> None:
+    """Atomically, so that a run that is cut off can be taken up."""
+    unfinished = file.with_suffix(".part")
+    torch.save(
+        {"part": trained.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state}, unfinished
+    )
+    unfinished.replace(file)

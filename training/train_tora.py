@@ -1,0 +1,99 @@
+"""What the small Tora transformer learns, and how: its sizes, what conditions it, its loss. The loop is in learn.py.
+
+Image-to-video on CogVideoX's architecture: the first frame's latents, and the flow video of the tracks, both encoded by
+the small VAE of CogVideoX, as they are when the model is used.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..models.cogvideox import transformer as cogvideox
+from ..models.cogvideox.config import CogVideoXConfig
+from ..models.cogvideox.latents import image_conditioning
+from ..models.common.diffusion import signal_levels
+from ..models.common.schedule import TRAIN_STEPS
+from ..trajectory.flow import flow_video
+from . import clips, encoders
+from .learn import spread_levels, tracks_of
+from .precision import autocast
+
+CONFIG = CogVideoXConfig(
+    num_attention_heads=6, attention_head_dim=32, in_channels=32, time_embed_dim=32,
+    text_embed_dim=encoders.TEXT["d_model"], num_layers=6, sample_width=12, sample_height=12, sample_frames=17,
+    max_text_seq_length=encoders.SHORT, traj_extractor_channels=48,
+)  # fmt: skip
+DEFAULTS = {
+    "width": 96, "height": 96, "frames": 17, "fps": 8.0, "steps": 5, "cfg": 1.0, "shift": 6.0, "scheduler": "ddim",
+    "sizes": [list(size) for size in clips.SIZES],
+}  # fmt: skip
+
+
+class Student(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.transformer = cogvideox.CogVideoXTransformer(CONFIG)
+        for block in self.transformer.transformer_blocks:  # each block starts close to passing its input on
+            for last in (block.attn1.to_out[0], block.ff.net[2]):
+                last.weight.data *= 0.3
+            for norm in (block.norm1, block.norm2):  # gates start at one, shifts and scales at nothing
+                norm.linear.weight.data.zero_()
+                norm.linear.bias.data.zero_()
+                norm.linear.bias.data.view(6, -1)[[2, 5]] = 1
+        self.transformer.proj_out.weight.data.zero_()
+        self.transformer.proj_out.bias.data.zero_()
+        self.transformer.traj_extractor.eval()  # its batch norms only scale and shift
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.transformer.transformer_blocks
+
+    def forward(self, x, t, text, image, flow=None):
+        return self.transformer(x, t, text, image, flow)
+
+
+class Tora:
+    """learn.System of Tora. texts: [n, SHORT, d_model], encoded prompts; vae: the CogVideoXVideoVAE that encodes the
+    flow videos."""
+
+    name = "tora"
+    stated: ClassVar[dict] = {"family": "cogvideox", "variant": "tora i2v"}
+    defaults: ClassVar[dict] = DEFAULTS
+    plain = ("patch_embed", "proj_out", "temporal")
+    attention = cogvideox
+
+    def __init__(self, texts: Tensor, vae):
+        self.texts, self.vae = texts, vae
+
+    def student(self) -> Student:
+        return Student()
+
+    def given(self, shard: dict) -> dict[str, Tensor]:
+        """image: [n, 16, 5, h, w]; flow: the same, where there are tracks."""
+        frames = shard["latents"].shape[2]
+        given = {"image": image_conditioning(shard["still"][:, :, :1].float(), frames).half()}
+        tracks = list(tracks_of(shard))
+        if all(tracks):
+            given["flow"] = torch.cat([self.flow_latents(one) for one in tracks]).half()
+        return given
+
+    @torch.no_grad()
+    def flow_latents(self, tracks) -> Tensor:
+        """[1, 16, 5, h, w]: what CogVideoXModel.encode_motion makes."""
+        pixels = flow_video(tracks, *tracks.canvas)
+        with autocast():
+            return self.vae.latent_format.from_plain(self.vae.module.encode(pixels).float())
+
+    def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
+        """Weighted squared error of v at random timesteps of the schedule with the default shift."""
+        noise = torch.randn(x0.shape, generator=generator)
+        t = (spread_levels(len(x0), generator) * TRAIN_STEPS).long()
+        a = torch.tensor(signal_levels(DEFAULTS["shift"]))[t].float().view(-1, 1, 1, 1, 1)
+        text = self.texts[torch.randint(len(self.texts), (len(x0),), generator=generator)]
+        with autocast():
+            v = student(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, text, **given).float()
+        return ((v - (a.sqrt() * noise - (1 - a).sqrt() * x0)) ** 2 * weight).mean()
