@@ -20,7 +20,7 @@ from .common.schedulers import SCHEDULERS
 from .common.types import LatentFormat, Motion, TextConditioning
 
 __all__ = [
-    "DTYPES", "SCHEDULERS", "CheckpointError", "LatentFormat", "ModelError", "Motion", "TextConditioning", "embedded",
+    "DTYPES", "EMBEDDED", "SCHEDULERS", "CheckpointError", "LatentFormat", "ModelError", "Motion", "TextConditioning", "embedded",
     "info", "load_image_encoder", "load_model", "load_text_encoder", "load_vae", "sample",
 ]  # fmt: skip
 

@@ -33,7 +33,6 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--minutes-stills", type=float, default=13, help="of ATI's VAE on single pictures")
     parser.add_argument("--minutes-clips", type=float, default=25, help="of ATI's VAE on clips")
-    parser.add_argument("--steps", type=int, default=16000, help="of the transformer")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where states and logs are kept")
     parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the files are written")
@@ -135,7 +134,7 @@ def system_of(options):
 def run_transformer(options) -> None:
     from . import learn
 
-    learn.train(system_of(options), shards(options), options.runs, options.steps)
+    learn.train(system_of(options), shards(options), options.runs)
 
 
 def run_export(options) -> None:

@@ -80,7 +80,9 @@ def text_encoder(name: str = "UMT5", sizes: dict = TEXT, seed: int = 1) -> nn.Mo
 
 
 def encode_all(encoder, texts: list[str]) -> Tensor:
-    """[texts, length, width], zeros after the last token: what the transformer is given."""
+    """[texts, length, width] of those that are not too long, zeros after the last token: what the transformer is
+    given."""
+    texts = [text for text in texts if len(encoder.tokenizer(text)) <= encoder.length]
     out = torch.zeros(len(texts), encoder.length, encoder.width)
     for row, text in zip(out, texts):
         tokens = encoder.encode(text)

@@ -6,7 +6,7 @@ import copy
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 BATCH = 8
 MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
-FIRST, THEN, RELOAD = 24, 8, 500  # shards of the pool to begin with, and so many more every so many steps
+FIRST, THEN, RELOAD = 24, 8, 500  # new shards of the pool to begin with, and so many more every so many steps
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
+ROUNDS = ((14000, 1.0), (9000, 0.42))  # steps, and the factor of both rates at their start
 SAVE = 120  # seconds between two saved states
 
 
@@ -86,7 +87,6 @@ def tracks_of(shard: dict) -> Iterator[Tracks | None]:
 def grow(pool: dict[tuple, Bucket], files: list[Path], system: System, kept: Path) -> None:
     """Adds shards to the pool, which has a bucket a size, and another for clips without tracks. kept: a folder for what
     was made of each shard, which may take longer than the training waits when it is taken up."""
-    kept.mkdir(parents=True, exist_ok=True)
     parts = {key: [present] for key, present in pool.items()}
     for file in files:
         made = kept / file.name
@@ -132,20 +132,35 @@ def compiled(blocks: nn.ModuleList) -> None:
         block.compile(dynamic=False)
 
 
-def train(system: System, files: list[Path], runs: Path, steps: int) -> nn.Module:
-    """The student with averaged weights after `steps` steps; the state in `runs`/<name>.pt is taken up where it was
-    left. files: shards of the pool; those that come into being meanwhile are taken in as well."""
+def rate_at(step: int, rounds: Sequence[tuple[int, float]]) -> float:
+    """Factor of the learning rates at a step: in each round it falls from its start to nothing."""
+    for steps, start in rounds:
+        if step < steps:
+            return start * falling((step + 1) / (steps + 1))
+        step -= steps
+    return 0.0
+
+
+def train(
+    system: System, files: list[Path], runs: Path, rounds: Sequence[tuple[int, float]] = ROUNDS
+) -> nn.Module:  # fmt: skip
+    """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
+
+    files: shards of the pool; those that come into being meanwhile are taken in as well. rounds: how many steps, and
+    the factor of the learning rates at their start.
+    """
     with unfused_attention(system.attention):
-        return _train(system, files, runs, steps)
+        return _train(system, files, runs, rounds)
 
 
-def _train(system: System, files: list[Path], runs: Path, steps: int) -> nn.Module:
+def _train(system: System, files: list[Path], runs: Path, rounds: Sequence[tuple[int, float]]) -> nn.Module:
+    steps = sum(count for count, _ in rounds)
     student = system.student()
     average = copy.deepcopy(student).requires_grad_(False)
     both = optimizers(student, MUON_LR, ADAM_LR, plain=system.plain)
     bases = [MUON_LR, ADAM_LR]
     state = {"step": 0, "minutes": 0.0}
-    file = runs / f"{system.name}.pt"
+    file, kept = runs / f"{system.name}.pt", runs / f"{system.name}_pool"
     if file.exists():
         saved = torch.load(file, weights_only=True)
         state = saved["state"]
@@ -156,18 +171,21 @@ def _train(system: System, files: list[Path], runs: Path, steps: int) -> nn.Modu
     compiled(student.blocks)
     generator = torch.Generator().manual_seed(state["step"])
     rng = np.random.default_rng([9, state["step"]])
+    kept.mkdir(parents=True, exist_ok=True)
     missing, pool = list(files), {}
     begun, before, saved_at, recent = time.monotonic(), state["minutes"], time.monotonic(), []
     while state["step"] < steps:
         if not pool or (missing and state["step"] % RELOAD == 0):
-            new = [shard for shard in missing if shard.exists()][: THEN if pool else FIRST]
+            there = [shard for shard in missing if shard.exists()]
+            new = [shard for shard in there if (kept / shard.name).exists()]
+            new += [shard for shard in there if shard not in new][: THEN if pool else FIRST]
             missing = [shard for shard in missing if shard not in new]
-            grow(pool, new, system, runs / f"{system.name}_pool")
+            grow(pool, new, system, kept)
             buckets = list(pool.values())
             sizes = np.array([len(bucket) for bucket in buckets])
             log.info("%s: %d clips", system.name, sizes.sum())
         for optimizer, base in zip(both, bases):
-            optimizer.param_groups[0]["lr"] = base * falling((state["step"] + 1) / (steps + 1))
+            optimizer.param_groups[0]["lr"] = base * rate_at(state["step"], rounds)
         bucket = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
         rows = torch.from_numpy(rng.integers(len(bucket), size=BATCH))
         loss = system.loss(student, *bucket.chosen(rows), generator)

@@ -1,8 +1,9 @@
 """Trains the small VAEs of the other systems: their encoders to give the latents of ATI's VAE, their decoders to read
 them. So one pool of latents serves all transformers. Resumable; logs decibels.
 
-Encoder and decoder are trained one after the other, on stills first, then on clips. On stills a causal convolution
-sees one frame, again and again: it is run as a 2D convolution of its last tap, the only one that is not zero then.
+Encoder and decoder are trained one after the other, on stills first, then on clips and stills in turn. On stills a
+causal convolution sees one frame, again and again: it is run as a 2D convolution of the sum of its taps; to begin with
+of its last one, and the others stay zero.
 """
 
 from __future__ import annotations
@@ -83,17 +84,24 @@ def start_as_stills(module: nn.Module) -> None:
     last.bias.data[half:] = LOGVAR
 
 
-class StillConv(nn.Conv3d):
+class LastTap(nn.Conv3d):
     """What a 3D convolution makes of one frame while only its last tap acts."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x[:, :, -1], self.weight[:, :, -1], self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
 
 
-def on_stills(module: nn.Module, stills: bool) -> None:
+class AllTaps(nn.Conv3d):
+    """What a 3D convolution makes of one frame that is repeated."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, -1], self.weight.sum(2), self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
+
+
+def run_as(module: nn.Module, convolution: type) -> None:
     for layer in module.modules():
-        if type(layer) in (nn.Conv3d, StillConv):
-            layer.__class__ = StillConv if stills else nn.Conv3d
+        if isinstance(layer, nn.Conv3d):
+            layer.__class__ = convolution
 
 
 def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
@@ -116,7 +124,7 @@ def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Te
 
 
 LOSSES = {"encoder": encoder_loss, "decoder": decoder_loss}
-STEPS = {"encoder": (300, 500), "decoder": (500, 900)}  # on stills, on clips
+STEPS = {"encoder": (300, 900), "decoder": (500, 1000)}  # on stills, on both
 
 
 class Stills:
@@ -172,8 +180,8 @@ def encoded(teacher, pixels: Tensor) -> Tensor:
 def train(
     kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0
 ) -> nn.Module:  # fmt: skip
-    """The module whose `part` ("encoder" or "decoder") has learned for `stills` steps on stills and `steps` on clips
-    (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was left."""
+    """The module whose `part` ("encoder" or "decoder") has learned for `stills` steps on stills and `steps` on
+    stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was left."""
     stills, steps = stills or STEPS[part][0], steps or STEPS[part][1]
     module = kind.module()
     trained = getattr(module, part)
@@ -188,13 +196,13 @@ def train(
             optimizer.load_state_dict(values)
     rng = np.random.default_rng([7, state["step"]])
     torch.manual_seed(state["step"])
-    begun, recent, source = time.monotonic(), [], None
-    saved_at = begun
+    pictures, moving = Stills(teacher, photos, runs / "stills.npy"), Clips(files, photos)
+    begun, recent, saved_at = time.monotonic(), [[], []], time.monotonic()
     while state["step"] < stills + steps:
         early = state["step"] < stills
-        if source is None or early is not isinstance(source, Stills):
-            source = Stills(teacher, photos, runs / "stills.npy") if early else Clips(files, photos)
-            on_stills(module, early)
+        alone = early or state["step"] % 2 == 0
+        run_as(module, LastTap if early else AllTaps if alone else nn.Conv3d)
+        source = pictures if alone else moving
         done, share = ((state["step"] / stills, 1.0) if early else ((state["step"] - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
             optimizer.param_groups[0]["lr"] = base * share * max(falling(done + 1e-4), 0.02)
@@ -205,14 +213,16 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
-        recent.append(decibels)
+        recent[source is moving].append(decibels)
         if state["step"] % 50 == 0:
-            log.info("%s %s step %d %.1f min: %.2f dB", kind.name, part, state["step"],
-                     (time.monotonic() - begun) / 60, np.mean(recent[-50:]))  # fmt: skip
+            log.info(
+                "%s %s step %d %.1f min: %s dB", kind.name, part, state["step"], (time.monotonic() - begun) / 60,
+                " and ".join(f"{np.mean(last[-25:]):.2f}" for last in recent if last),
+            )  # fmt: skip
         if time.monotonic() - saved_at > SAVE:
             save(file, trained, both, state)
             saved_at = time.monotonic()
-    on_stills(module, False)
+    run_as(module, nn.Conv3d)
     save(file, trained, both, state)
     return module
 

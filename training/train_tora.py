@@ -20,6 +20,7 @@ from ..trajectory.flow import flow_video
 from . import clips, encoders
 from .learn import spread_levels, tracks_of
 from .precision import autocast
+from .train_vae import to_tensor
 
 CONFIG = CogVideoXConfig(
     num_attention_heads=6, attention_head_dim=32, in_channels=32, time_embed_dim=32,
@@ -74,17 +75,18 @@ class Tora:
 
     def given(self, shard: dict) -> dict[str, Tensor]:
         """image: [n, 16, 5, h, w]; flow: the same, where there are tracks."""
-        frames = shard["latents"].shape[2]
-        given = {"image": image_conditioning(shard["still"][:, :, :1].float(), frames).half()}
+        pictures = to_tensor(shard["first"].numpy()[:, None])
+        image = torch.cat([self.encode(part) for part in pictures.split(16)])
+        given = {"image": image_conditioning(image, shard["latents"].shape[2]).half()}
         tracks = list(tracks_of(shard))
         if all(tracks):
-            given["flow"] = torch.cat([self.flow_latents(one) for one in tracks]).half()
+            flows = [self.encode(flow_video(one, *one.canvas)) for one in tracks]
+            given["flow"] = torch.cat(flows).half()
         return given
 
     @torch.no_grad()
-    def flow_latents(self, tracks) -> Tensor:
-        """[1, 16, 5, h, w]: what CogVideoXModel.encode_motion makes."""
-        pixels = flow_video(tracks, *tracks.canvas)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Normalised latents, as CogVideoXModel.encode_motion makes them but for the next to no noise."""
         with autocast():
             return self.vae.latent_format.from_plain(self.vae.module.encode(pixels).float())
 

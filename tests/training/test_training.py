@@ -169,9 +169,9 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
     torch.save(shard, tmp_path / "0000.pt")
     texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
     with torch.enable_grad():
-        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, steps=1)
+        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, [(1, 1.0)])
         first = torch.load(tmp_path / "ati.pt", weights_only=True)
-        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, steps=3)
+        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, [(3, 1.0)])
     last = torch.load(tmp_path / "ati.pt", weights_only=True)
     assert (first["state"]["step"], last["state"]["step"]) == (1, 3)
     assert any((first["student"][name] != value).any() for name, value in last["student"].items())
