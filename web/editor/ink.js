@@ -44,7 +44,7 @@ export function thin(ctx, path, color, screen) {
 }
 
 /**
- * White strokes across a line, but none where the last one covers it already. @param {Screen} screen
+ * White strokes across a line, but none so near the last one that they would hide its colour. @param {Screen} screen
  * @param {Float64Array} marks  x, y and the unit vector across the line, one mark after another
  */
 export function ticks(ctx, marks, screen) {
@@ -53,7 +53,7 @@ export function ticks(ctx, marks, screen) {
   let [x, y] = [Infinity, Infinity];
   ctx.beginPath();
   for (let i = 0; i < marks.length; i += 4) {
-    if (Math.abs(marks[i] - x) + Math.abs(marks[i + 1] - y) < 1 / scale) continue;
+    if (Math.abs(marks[i] - x) + Math.abs(marks[i + 1] - y) < 3 / scale) continue;
     x = marks[i];
     y = marks[i + 1];
     const dx = marks[i + 2] * half;
