@@ -4,10 +4,10 @@
 
 Each run draws 41 times with the view zoomed and moved a little every time, so that nothing that is drawn can be taken
 from the last time. A browser only notes what is to be drawn until someone looks: after each drawing a pixel of both
-layers is read back, and the clock stops when it is there. Without a graphics card the drawing happens in the thread that
-runs the page, so the processor time of that thread says the same where other programs hold up the clock. Chromium sets
-the priority of its pages itself; here they get that of this process (`nice -n -10`, as root, for short). Checkouts are
-measured in turns. It needs chromium, playwright and psutil, as the tests do.
+layers is read back, and the clock stops when it is there. Without a graphics card the drawing happens in the thread
+that runs the page, so the processor time of that thread says the same where other programs hold up the clock. Chromium
+sets the priority of its pages itself; here they get that of this process (`nice -n -10`, as root, for short).
+Checkouts are measured in turns. It needs chromium, playwright and psutil, as the tests do.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Subject:
 
     def thread_seconds(self) -> float:
         """Processor time of the thread that runs the page."""
-        return next(m["value"] for m in self.tools.send("Performance.getMetrics")["metrics"] if m["name"] == "ThreadTime")
+        metrics = self.tools.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "ThreadTime")
 
     def draw(self, kind) -> list[float]:
         return self.page.page.evaluate(DRAW, [kind, DRAWS])

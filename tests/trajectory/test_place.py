@@ -109,8 +109,8 @@ def test_a_point_that_gets_covered_is_invisible():
 
 
 def leaping(video, points, *, start=0):
-    """A tracker that leaps 50 pixels between frames 3 and 4 of 8, comes back at 6 for one that is right of 100, and going
-    back knows of none of it."""
+    """A tracker that leaps 50 pixels between frames 3 and 4 of 8, comes back at 6 for one that is right of 100, and
+    going back knows of none of it."""
     path = np.repeat(np.asarray(points, np.float32)[None], len(video), axis=0)
     visible = np.ones(path.shape[:2], bool)
     if start == 0:

@@ -67,7 +67,10 @@ export function ticks(ctx, marks, screen) {
   ctx.stroke();
 }
 
-/** Discs with a dark rim. @param {number[]} xy  x0, y0, x1, y1 … @param {number} radius  document pixels @param {Screen} screen */
+/**
+ * Discs with a dark rim. @param {Screen} screen
+ * @param {number[]} xy  x0, y0, x1, y1 … @param {number} radius  document pixels
+ */
 export function discs(ctx, xy, radius, color, screen) {
   ctx.fillStyle = color;
   ctx.strokeStyle = DARK;
