@@ -54,15 +54,13 @@ function timesOf(track, count, fps) {
   const at = (frame) => pointAt(track, shareAt(timing, frame));
   const frames = [];
   const step = Math.max(1, Math.ceil(count / MOST));
-  let before = at(-step / 2);
+  let [before, now] = [at(-step), at(0)];
   for (let frame = 0; frame < count; frame += step) {
-    const after = at(frame + step / 2);
+    const after = at(frame + step);
     const [dx, dy] = [after.x - before.x, after.y - before.y];
     const way = Math.hypot(dx, dy);
-    before = after;
-    if (!way || !visibleAt(track, count, frame)) continue;
-    const { x, y } = at(frame);
-    frames.push(x, y, -dy / way, dx / way);
+    if (way && visibleAt(track, count, frame)) frames.push(now.x, now.y, -dy / way, dx / way);
+    [before, now] = [now, after];
   }
   const seconds = [];
   for (let second = 0; second * fps < count; second++) {
