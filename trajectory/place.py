@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from .follow import follow
-from .images import Video
+from .images import Video, as_uint8
 from .tracks import Tracks, TracksError, check_size
 
 CANDIDATES = 4096  # places of a mask that are looked at
-ROUNDS = 12  # of Lloyd's relaxation; later ones move points by less than a pixel
+RELAXATIONS = 12  # of Lloyd's; later ones move points by less than a pixel
+ROUNDS = 8  # times that a way is asked where it comes from; what still does not answer then is dropped
 
 
 def points_in_mask(mask: Tensor, count: int, canvas: tuple[int, int] | None = None) -> Tensor:
@@ -38,7 +39,7 @@ def points_in_mask(mask: Tensor, count: int, canvas: tuple[int, int] | None = No
         chosen.append(int(reach.argmax()))
         reach = np.minimum(reach, distance(places[chosen[-1:]])[:, 0])
     points = places[chosen]
-    for _ in range(ROUNDS):
+    for _ in range(RELAXATIONS):
         nearest = distance(points).argmin(1)
         middle = np.stack([places[nearest == i].mean(0) if (nearest == i).any() else points[i] for i in range(count)])
         closest = distance(middle).argmin(0)
@@ -50,26 +51,48 @@ def points_in_mask(mask: Tensor, count: int, canvas: tuple[int, int] | None = No
 
 
 def follow_checked(video: Video, points: Tensor, *, start: int = 0, tolerance: float = 2.0) -> Tracks:
-    """follow.py's tracks of points [tracks, 2] given in frame `start`, checked forwards and backwards: each is followed
-    back from the furthest frames in which it was seen, and is invisible where both ways are more than `tolerance`
-    pixels apart or the way back does not see it. tolerance 0: no check."""
+    """follow.py's tracks of points [tracks, 2] given in frame `start`, checked in both directions of time: a point is
+    visible where it can be followed back to within `tolerance` pixels of where it was given, over the places where it
+    was seen; elsewhere it is invisible and held at its last place that is. tolerance 0: no check."""
     tracks = follow(video, points, start=start)
     if not tolerance > 0:
         return tracks
-    path, visible = tracks.path.numpy(), tracks.visibility.numpy().copy()
-    frames, count = visible.shape
-    for forwards in (True, False):
-        span = np.arange(start, frames) if forwards else np.arange(start, -1, -1)
-        seen = visible[span]
-        last = span[len(span) - 1 - seen[::-1].argmax(0)]  # the furthest frame in which each is seen
-        moved = np.flatnonzero(seen.any(0) & (last != start))
-        if not len(moved):
-            continue
-        back = follow(video, path[last[moved], moved], start=last[moved].tolist())
-        apart = np.linalg.norm(back.path.numpy()[span] - path[np.ix_(span, moved)], axis=-1)
-        visible[np.ix_(span, moved)] &= (apart <= tolerance) & back.visibility.numpy()[span]
-    visible[start] = tracks.visibility[start]
-    return Tracks(tracks.path, torch.from_numpy(visible), tracks.canvas, tracks.fps)
+    frames, _ = as_uint8(video)
+    path, visible = tracks.path.numpy().copy(), tracks.visibility.numpy().copy()
+    for span in (slice(start, None), slice(start, None, -1)):
+        way, seen = path[span], visible[span]  # views, `start` first
+        seen[:] = leads_back(frames[span], way, seen, tolerance)
+        for k in range(1, len(way)):
+            way[k] = np.where(seen[k][:, None], way[k], way[k - 1])
+    return Tracks(torch.from_numpy(path), torch.from_numpy(visible), tracks.canvas, tracks.fps)
+
+
+def leads_back(frames: np.ndarray, way: np.ndarray, seen: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where ways [frames, tracks, 2] of points given in the first frame, seen [frames, tracks], are where they should
+    be -> [frames, tracks] bool.
+
+    Each is followed back from the last frame in which it is seen. Where that does not end at the given point, what lies
+    after the frame at which both ways part was something else: it is dropped, and the rest is asked again.
+    """
+    seen, good = seen.copy(), np.zeros_like(seen)
+    good[0] = seen[0]
+    asked = np.flatnonzero(seen[0])
+    for _ in range(ROUNDS):
+        last = len(seen) - 1 - seen[::-1].argmax(0)
+        asked = asked[last[asked] > 0]
+        for end in sorted(set(last[asked].tolist())):
+            chosen = asked[last[asked] == end]
+            back = follow(frames[: end + 1], way[end, chosen], start=end)
+            apart = np.linalg.norm(back.path.numpy() - way[: end + 1, chosen], axis=-1)
+            same = (apart <= tolerance) & back.visibility.numpy()
+            parted = end - same[::-1].argmin(0)  # the last frame in which they differ, where there is one
+            for track, alike, frame in zip(chosen, same.T, parted):
+                if alike[0]:
+                    good[: end + 1, track] = seen[: end + 1, track] & alike
+                    seen[1:, track] = False  # it is answered
+                else:
+                    seen[frame + 1 :, track] = False
+    return good
 
 
 def carried(points: Tensor, leaders: Tracks) -> Tracks:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from comfyui_trajectory.trajectory import Tracks, TracksError
+from comfyui_trajectory.trajectory.follow import follow
 from comfyui_trajectory.trajectory.place import carried, follow_checked, points_in_mask
+from moving import curve, moving_disc, texture
 
 
 def ring(size: int = 90) -> torch.Tensor:
@@ -104,3 +106,36 @@ def test_a_point_that_gets_covered_is_invisible():
     tracks = follow_checked(video, torch.tensor([[16.0, 24.0], [50.0, 24.0]]), tolerance=1.0)
     assert tracks.visibility[:, 0].all()
     assert tracks.visibility[:2, 1].all() and not tracks.visibility[2:, 1].any()
+
+
+def leaping(video, points, *, start=0):
+    """A tracker that leaps 50 pixels between frames 3 and 4 of 8, comes back at 6 for one that is right of 100, and
+    going back knows of none of it."""
+    path = np.repeat(np.asarray(points, np.float32)[None], len(video), axis=0)
+    visible = np.ones(path.shape[:2], bool)
+    if start == 0:
+        path[4:6] += 50
+        path[6:] += np.where(path[6:, :, :1] > 100, 0, 50)
+    return Tracks(path, visible, (200, 200))
+
+
+def test_a_point_is_visible_only_where_it_leads_back_to_its_start_and_held_there(monkeypatch):
+    monkeypatch.setattr("comfyui_trajectory.trajectory.place.follow", leaping)
+    video = np.zeros((8, 200, 200, 3), np.uint8)
+    tracks = follow_checked(video, torch.tensor([[10.0, 10.0], [110.0, 10.0]]))
+    assert tracks.visibility.T.tolist() == [[True] * 4 + [False] * 4, [True] * 4 + [False] * 2 + [True] * 2]
+    assert (tracks.path == tracks.path[0]).all()
+
+
+def test_a_thing_that_only_looks_like_the_one_that_was_lost_is_not_taken_for_it():
+    pytest.importorskip("cv2")
+    thing, ground = texture(6, 22, 22), texture(56, 96, 96)
+    path = curve(10, (24, 24), (2, 0), bend=0)
+    gone = np.where(np.arange(10)[:, None] < 4, path, -100.0)
+    video = moving_disc(thing, ground, gone)
+    other = moving_disc(thing, ground, path + (10, 45))
+    video[:, 48:] = other[:, 48:]  # the same thing further down, all the time
+    assert follow(video, path[:1]).visibility[-1].all()  # the tracker alone takes it
+    tracks = follow_checked(video, path[:1])
+    assert tracks.visibility[:, 0].tolist() == [True] * 4 + [False] * 6
+    assert (tracks.path[4:] == tracks.path[3]).all()

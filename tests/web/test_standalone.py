@@ -75,6 +75,18 @@ def test_keys_step_frames_and_hide_a_track(page):
     assert page.document["tracks"][0]["visibility"] == [[0, 4]]
 
 
+def test_a_track_is_renamed_in_the_list_with_enter_or_by_looking_elsewhere_and_not_with_escape(page):
+    page.click(100, 100)
+    page.press("Enter")
+    for key, name in (("Enter", "wing"), ("Tab", "tip"), ("Escape", "tip")):
+        page.page.locator(".tse-row .tse-name").dblclick()
+        page.page.keyboard.type("nothing" if key == "Escape" else name)
+        page.press(key)
+        assert page.document["tracks"][0]["name"] == name
+        assert page.page.locator(".tse-row .tse-name").inner_text() == name
+    assert page.faults == []
+
+
 def test_names_are_text_and_nothing_in_them_runs(page):
     page.click(100, 100)
     page.page.evaluate("() => { const d = JSON.parse(JSON.stringify(ed.document)); "

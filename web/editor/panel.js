@@ -133,8 +133,10 @@ export class Panel {
   #rename(id, place) {
     const track = this.editor.document.tracks.find((other) => other.id === id);
     const input = h("input", { value: track.name, maxLength: 200, ariaLabel: "Name" });
+    let open = true;
     const done = (keep) => {
-      if (!input.isConnected) return;
+      if (!open) return; // taking a field away blurs it
+      open = false;
       const name = input.value.trim();
       input.replaceWith(keep && name ? name : track.name);
       if (keep && name && name !== track.name) this.editor.attempt(() => renameTrack(this.editor.document, id, name), "rename");
