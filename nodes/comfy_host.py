@@ -142,11 +142,18 @@ class ComfyHost(Host):
         model.host_patcher = patcher
         return model
 
+    def low_rank_patch(self, up: Tensor, down: Tensor, scale: float = 1.0):
+        """What `with_patches` takes for an addition of up @ down * scale: ComfyUI's own, which multiplies it out for
+        one weight at a time. up: [rows, rank, 1 …]; down: [rank, columns, kernel …]."""
+        from comfy.weight_adapter import LoRAAdapter
+
+        return LoRAAdapter(set(), (up, down, scale * down.shape[0], None, None, None))
+
     def with_patches(self, model, patches: Mapping[str, object], strength: float = 1.0):
         """A model that shares the weights of `model` and is patched while it is in use; `model` stays as it is.
 
-        patches: by the name of a parameter of its module, what ComfyUI's ModelPatcher.add_patches takes, such as
-        ("diff", (tensor,)). InputError where a name is none of the module's.
+        patches: by the name of a parameter of its module, what ComfyUI's ModelPatcher.add_patches takes: ("diff",
+        (tensor,)), or what `low_rank_patch` gives. InputError where a name is none of the module's.
         """
         patched = copy.copy(model)
         patched.host_patcher = model.host_patcher.clone()
@@ -154,7 +161,8 @@ class ComfyHost(Host):
         left = [key for key in patches if PREFIX + key not in taken]
         if left:
             raise InputError(
-                f"{len(left)} of {len(patches)} patches are for no weight of {file_name(model)}, the first for {left[0]}."
+                f"{len(left)} of {len(patches)} patches are for no weight of {file_name(model)}, the first for "
+                f"{left[0]}."
             )
         return patched
 

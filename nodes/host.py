@@ -111,8 +111,9 @@ class Host:
 
     def tiny_decoder(self, name: str) -> Path | None:
         """The user's file of a tiny decoder for previews, whose name begins so, from the folder vae_approx."""
-        found = [file for file in self._model_files("vae_approx") if Path(file.replace("\\", "/")).name.startswith(name)]
-        return self._model_path("vae_approx", found[0]) if found else None
+        files = self._model_files("vae_approx")
+        found = next((file for file in files if Path(file.replace("\\", "/")).name.startswith(name)), None)
+        return found and self._model_path("vae_approx", found)
 
     def own_tokenizer(self, folder: str) -> Path | None:
         """A folder with a tokenizer that the host carries itself, for text encoders whose file has none."""
@@ -197,7 +198,7 @@ class PlainHost(Host):
                 other.to("cpu")
 
     def ready(self, model, working_bytes: int = 0, doing: str = "") -> None:
-        """Moves the model to its device, and others off it. working_bytes: what `doing` needs beside it, for the log."""
+        """Moves the model to its device, and others off it. working_bytes: what `doing` needs too, for the log."""
         self.clear_device(keep=model)
         self._loaded = [weakref.ref(model)]
         model.to(self.device())

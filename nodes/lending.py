@@ -1,7 +1,7 @@
 """Makes a model's layers ComfyUI's own, so that its memory manager can lend their weights to the device for each use.
 
 What ComfyUI cannot lend (norms, tables, single parameters) is small and goes to the device with the model. It knows
-ComfyUI's layers (`comfy.ops`) and patcher by what is handed in, and no model: the maths stays in the models' own classes.
+ComfyUI's layers (`comfy.ops`) and patcher by what is handed in, and no model: the maths stays in their own classes.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def contained(module: nn.Module) -> Container:
 
 
 def lend(module: nn.Module, ops) -> None:
-    """Gives the layers of `module` the classes of `ops` (comfy.ops) below their own, so that their forward stays theirs.
+    """Gives the layers of `module` the classes of `ops` (comfy.ops) below their own: their forward stays theirs.
 
-    A layer of which only `weight` and `bias` are asked is one that ComfyUI leaves on the offload device where memory
-    is short, brings over for each use, and patches there.
+    The weight and bias of such a layer are what ComfyUI leaves on the offload device where memory is short, brings
+    over for each use, and patches there.
     """
     for layer in module.modules():
         if isinstance(layer, CastLinear):

@@ -85,8 +85,8 @@ class CogVideoXModel(VideoModel):
             )
         if "flow" in motion.inputs and not self.config.traj_extractor_channels:
             raise ModelError(
-                f"The motion of {motion.model} follows tracks, but {self.path.name} has no Tora parts: connect the same "
-                "model to both nodes."
+                f"The motion of {motion.model} follows tracks, but {self.path.name} has no Tora parts: connect the "
+                "same model to both nodes."
             )
 
     def resolve_method(self, method: str, driven: bool) -> str:

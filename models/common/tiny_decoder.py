@@ -1,4 +1,4 @@
-"""A tiny video decoder (TAEHV), with which latents can be watched while they are sampled. Knows no model and no sampler.
+"""A tiny video decoder (TAEHV), by which latents are watched while they are sampled. Knows no model and no sampler.
 
 Parameter names and structure: madebyollin/taehv taehv.py (MemBlock, TGrow, TAEHV.decoder). It decodes normalised
 latents; each latent frame is remembered by the next one.
@@ -47,7 +47,7 @@ class Grow(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """widths: channels at each of the resolutions, coarse to fine, the last twice. counts: frames made of each there."""
+    """widths: channels at each of the resolutions, coarse to fine, the last twice. counts: frames made of one there."""
 
     def __init__(self, latent_channels: int, widths: list[int], counts: list[int]):
         super().__init__()

@@ -69,8 +69,8 @@ class WanVideoModel(VideoModel):
         seen = motion.inputs.get("clip_fea")
         if seen is not None and seen.shape[-1] != self.config.clip_dim:
             raise ModelError(
-                f"The motion was encoded for {motion.model} with image tokens {list(seen.shape)}; {self.path.name} reads "
-                f"[1, tokens, {self.config.clip_dim}]: connect the same model to both nodes."
+                f"The motion was encoded for {motion.model} with image tokens {list(seen.shape)}; {self.path.name} "
+                f"reads [1, tokens, {self.config.clip_dim}]: connect the same model to both nodes."
             )
 
     def resolve_method(self, method: str, tracks: Tracks | None) -> str:
@@ -135,8 +135,8 @@ class WanVideoModel(VideoModel):
             raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: a Wan 2.1 VAE is needed.")
         if vae.latent_format != self.latent_format:
             raise ModelError(
-                f"{vae.path.name} makes other latents than {self.path.name} was trained on: the embedded model needs the "
-                "embedded VAE, every other one Wan 2.1's."
+                f"{vae.path.name} makes other latents than {self.path.name} was trained on: the embedded model needs "
+                "the embedded VAE, every other one Wan 2.1's."
             )
         self.check_image_tokens(image_tokens)
 

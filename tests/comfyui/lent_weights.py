@@ -45,7 +45,9 @@ from comfyui.headless import result  # noqa: E402
 class Stored(torch.Tensor):
     """A weight that lies on another device: it can be looked at, and copied by ComfyUI, and nothing else."""
 
-    looks = {"__get__", "size", "numel", "nelement", "element_size", "dim", "is_floating_point", "stride", "untyped_storage"}
+    looks = {
+        "__get__", "size", "numel", "nelement", "element_size", "dim", "is_floating_point", "stride", "untyped_storage"
+    }  # fmt: skip
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui.conftest import NO_HOST, write_files
 from comfyui.graphs import tracks_to_video, without
 from comfyui.headless import result
-from comfyui.host import Host
+from comfyui.host import ROOT
 from comfyui.test_easyanimate import graph as easyanimate
 from comfyui.test_queue import failure
 from comfyui.test_tora import tora
-from comfyui_trajectory.nodes.host import host as plain
+from comfyui_trajectory.commands.graph import Link, read_graph
+from comfyui_trajectory.commands.run import CLASSES
 from safetensors.torch import load_file
 from tiny_tora import I2V
 
@@ -35,31 +35,21 @@ GRAPHS = {
 NETWORKS = {"ati": "WanTransformer", "tora": "CogVideoXTransformer", "easyanimate": "EasyAnimateTransformer"}
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    if not os.environ.get("COMFYUI_PATH"):
-        pytest.skip(NO_HOST)
-    base = tmp_path_factory.mktemp("memory")
-    write_files(base)
-    return base
+pytestmark = pytest.mark.usefixtures("files_of_probed")
 
 
-@pytest.fixture(scope="module")
-def host(base):
-    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    with Host(Path(os.environ["COMFYUI_PATH"]), python, base, packs=[HERE / "probe"]) as host:
-        yield host
+@pytest.fixture
+def host(probed):
+    return probed
 
 
-@pytest.fixture(scope="module")
-def headless(base):
-    """{system: (latents, frames)} as the same graphs give without ComfyUI; what is run later finds the files too."""
-    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setenv("TRAJECTORY_MODELS", str(base / "models"))
-        patch.setenv("TRAJECTORY_DEVICE", "cpu")
-        patch.setattr(type(plain), "input_folder", lambda self: base / "input")
-        yield {name: (result(graph, "sampler")[0]["samples"], result(graph, "decode")[0])
-               for name, graph in GRAPHS.items()}  # fmt: skip
+@pytest.fixture
+def headless(cache={}):
+    """{system: (latents, frames)} as the same graphs give without ComfyUI."""
+    for name, graph in GRAPHS.items():
+        if name not in cache:
+            cache[name] = result(graph, "sampler")[0]["samples"], result(graph, "decode")[0]
+    return cache
 
 
 def free(host, wanted: dict, done, seconds: float = 20):
@@ -130,30 +120,34 @@ def test_the_same_seed_gives_the_same_latents_headless_and_in_comfyui_however_mu
     assert close(latents_with_room(host, room, GRAPHS[name]), headless[name][0])
 
 
-def patch_for(weight: torch.Tensor) -> torch.Tensor:
+def patch_for(*shape: int) -> torch.Tensor:
     """What the probe adds."""
-    return torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 3
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 3
 
 
 PATCHED = {
-    "an ordinary weight": "blocks.0.ffn.0.weight",
-    "a norm's weight": "blocks.0.norm3.weight",
-    "a parameter between layers": "blocks.1.modulation",
+    "an ordinary weight": ("blocks.0.ffn.0.weight", 0),
+    "an ordinary weight, low rank": ("blocks.0.ffn.0.weight", 2),
+    "a norm's weight": ("blocks.0.norm3.weight", 0),
+    "a parameter between layers": ("blocks.1.modulation", 0),
 }
 
 
 @ROOM
-@pytest.mark.parametrize("key", PATCHED.values(), ids=PATCHED)
-def test_patches_are_comfyuis_own_and_the_model_without_them_stays_as_it_is(host, base, headless, key, room):
+@pytest.mark.parametrize(("key", "rank"), PATCHED.values(), ids=PATCHED)
+def test_patches_are_comfyuis_own_and_the_model_without_them_stays_as_it_is(host, headless, key, rank, room):
     graph = json.loads(json.dumps(GRAPHS["ati"]))
-    graph["patch"] = {"class_type": "ProbePatch", "inputs": {"model": ["model", 0], "key": key, "strength": 0.5}}
+    inputs = {"model": ["model", 0], "key": key, "strength": 0.5, "rank": rank}
+    graph["patch"] = {"class_type": "ProbePatch", "inputs": inputs}
     graph["sampler"]["inputs"]["model"] = ["patch", 0]
     patched = latents_with_room(host, room, graph)
 
     done = {}
     (model,) = result(GRAPHS["ati"], "model", done)  # what was done is kept, and the sampler runs with this model
     weight = model.module.get_parameter(key)
-    weight.data = weight.data + 0.5 * patch_for(weight)
+    rows, *columns = weight.shape
+    added = 0.7 * patch_for(rows, rank) @ patch_for(rank, *columns) if rank else patch_for(rows, *columns)
+    weight.data = weight.data + 0.5 * added
     assert close(patched, result(GRAPHS["ati"], "sampler", done)[0]["samples"])
     assert not close(patched, headless["ati"][0])
     assert close(latents_with_room(host, room, GRAPHS["ati"]), headless["ati"][0])
@@ -162,7 +156,8 @@ def test_patches_are_comfyuis_own_and_the_model_without_them_stays_as_it_is(host
 def test_a_patched_model_and_its_original_alternate_in_one_graph(host, headless):
     graph = with_latents(GRAPHS["ati"])
     graph["patch"] = {
-        "class_type": "ProbePatch", "inputs": {"model": ["model", 0], "key": "blocks.0.ffn.0.weight", "strength": 0.5}
+        "class_type": "ProbePatch",
+        "inputs": {"model": ["model", 0], "key": "blocks.0.ffn.0.weight", "strength": 0.5, "rank": 0},
     }  # fmt: skip
     graph["other"] = {**graph["sampler"], "inputs": {**graph["sampler"]["inputs"], "model": ["patch", 0]}}
     graph["saved_other"] = {**graph["saved_latent"], "inputs": {"samples": ["other", 0], "filename_prefix": "other"}}
@@ -174,17 +169,17 @@ def test_a_patched_model_and_its_original_alternate_in_one_graph(host, headless)
 
 
 @ROOM
-def test_fp8_with_a_scale_gives_the_same_latents_in_comfyui(host, base, headless, room):
+def test_fp8_with_a_scale_gives_the_same_latents_in_comfyui(host, room):
     graph = json.loads(json.dumps(GRAPHS["ati"]))
     graph["model"]["inputs"]["weight_dtype"] = "fp8_e4m3fn"
     assert close(latents_with_room(host, room, graph), result(graph, "sampler")[0]["samples"])
 
 
-def test_no_weight_that_comfyui_lends_is_touched_where_it_lies(base, headless, tmp_path):
+def test_no_weight_that_comfyui_lends_is_touched_where_it_lies(host, headless, tmp_path):
     graphs, results = tmp_path / "graphs.json", tmp_path / "results.safetensors"
     graphs.write_text(json.dumps(GRAPHS))
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    command = [python, HERE / "lent_weights.py", os.environ["COMFYUI_PATH"], base / "models", graphs, results]
+    command = [python, HERE / "lent_weights.py", os.environ["COMFYUI_PATH"], host.base / "models", graphs, results]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr[-3000:]
     lent = json.loads(ran.stdout.splitlines()[-1])
@@ -237,3 +232,36 @@ def test_unload_leaves_no_model_and_free_no_weights(host):
     free(host, {"unload_models": True}, lambda: not host.get("/probe/memory")["loaded"])
     assert parts == {*host.get("/probe/alive")["containers"]}  # results are cached, models among them
     fresh(host)  # fails where anything stays
+
+
+def embedded_graphs() -> list[dict]:
+    """The workflows of the embedded models, in API format, with one step and saving nothing but the video."""
+    found = []
+    for file in sorted((ROOT / "workflows").glob("*_embedded.json")):
+        steps = read_graph(file, CLASSES)
+        graph = {id: {"class_type": step.type, "inputs": dict(step.inputs)} for id, step in steps.items()}
+        for node in graph.values():
+            for name, value in node["inputs"].items():
+                if isinstance(value, Link):
+                    node["inputs"][name] = [value.source, value.slot]
+            if node["class_type"] == "TrajectorySampler":
+                node["inputs"]["steps"] = 1
+        found.append(graph)
+    return found
+
+
+@pytest.mark.slow
+def test_a_hundred_generations_of_alternating_systems_do_not_grow(host):
+    graphs = [*embedded_graphs(), *map(with_latents, GRAPHS.values())]
+    resident = {}
+    for run in range(1, 101):
+        graph = json.loads(json.dumps(graphs[run % len(graphs)]))
+        for node in graph.values():
+            if node["class_type"] == "TrajectorySampler":
+                node["inputs"]["seed"] = 1000 + run
+        entry = host.run(graph, seconds=600)
+        assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+        resident[run] = host.get("/probe/memory")["rss"]
+    grown = resident[100] / resident[10] - 1
+    assert grown <= 0.03, {run: f"{rss / 2**20:.0f} MiB" for run, rss in resident.items() if run % 10 == 0}
+    fresh(host)

@@ -70,7 +70,8 @@ def test_another_file_is_told_by_its_name(tmp_path):
 @pytest.fixture
 def with_file(plain_host, tmp_path, monkeypatch):
     """A host whose folder vae_approx holds `tmp_path / "taew2_1.pth"`."""
-    monkeypatch.setattr(PlainHost, "_model_files", lambda self, kind: ["sub/taew2_1.pth"] if kind == "vae_approx" else [])
+    files = {"vae_approx": ["sub/taew2_1.pth"]}
+    monkeypatch.setattr(PlainHost, "_model_files", lambda self, kind: files.get(kind, []))
     monkeypatch.setattr(PlainHost, "_model_path", lambda self, kind, name: tmp_path / "taew2_1.pth")
     return tmp_path / "taew2_1.pth"
 

@@ -5,33 +5,74 @@ Memory that is short, and failures and cancels at one exact call inside a networ
 
 import gc
 import sys
+from types import SimpleNamespace
 
 import comfy.model_management as management
+import comfy.sd
+import comfy.utils
+import folder_paths
 import psutil
 import torch
 from aiohttp import web
+from comfy.text_encoders import wan
 from server import PromptServer
 
 
-def patch_for(weight):
-    return torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 3
+def patch_for(shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 3
 
 
 class ProbePatch:
-    """Adds a random difference to one parameter of a TRAJECTORY_MODEL."""
+    """Adds a random difference to one parameter of a TRAJECTORY_MODEL; rank: of the difference, 0 for a full one."""
 
     CATEGORY, RETURN_TYPES, FUNCTION = "probe", ("TRAJECTORY_MODEL",), "patch"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("TRAJECTORY_MODEL",), "key": ("STRING",), "strength": ("FLOAT",)}}
+        return {"required": {"model": ("TRAJECTORY_MODEL",), "key": ("STRING",), "strength": ("FLOAT",),
+                             "rank": ("INT",)}}  # fmt: skip
 
-    def patch(self, model, key, strength):
-        host = next(module.host for name, module in sys.modules.items() if name.endswith("ComfyUI-Trajectory.nodes.host"))
-        return (host.with_patches(model, {key: ("diff", (patch_for(model.module.get_parameter(key)),))}, strength),)
+    def patch(self, model, key, strength, rank):
+        ours = next(module for name, module in sys.modules.items() if name.endswith("ComfyUI-Trajectory.nodes.host"))
+        host = ours.host
+        shape = model.module.get_parameter(key).shape
+        if rank:
+            made = host.low_rank_patch(patch_for((shape[0], rank)), patch_for((rank, shape[1])), 0.7)
+        else:
+            made = ("diff", (patch_for(shape),))
+        return (host.with_patches(model, {key: made}, strength),)
 
 
-NODE_CLASS_MAPPINGS = {"ProbePatch": ProbePatch}
+class ProbeClip:
+    """ComfyUI's own umT5 with its own tokenizer, in the size of a file that is smaller than the loader knows."""
+
+    CATEGORY, RETURN_TYPES, FUNCTION = "probe", ("CLIP",), "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING",)}}
+
+    def load(self, file):
+        weights = comfy.utils.load_torch_file(folder_paths.get_full_path("text_encoders", file))
+        tokenizer = weights.pop("spiece_model")
+        heads = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"].shape[1]
+        vocabulary, width = weights["shared.weight"].shape
+        sizes = {
+            "d_model": width, "d_kv": width // heads, "num_heads": heads, "vocab_size": vocabulary,
+            "d_ff": weights["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"].shape[0],
+            "num_layers": len({key.split(".")[2] for key in weights if key.startswith("encoder.block.")}),
+        }  # fmt: skip
+        target = SimpleNamespace(params={}, clip=wan.te(), tokenizer=wan.WanT5Tokenizer)
+        clip = comfy.sd.CLIP(
+            target, tokenizer_data={"spiece_model": tokenizer},
+            model_options={"umt5xxl_model_config": sizes, "model_name": "umt5xxl"},
+        )  # fmt: skip
+        missing, left = clip.load_sd(weights)
+        assert not left and set(missing) <= {"logit_scale", "text_projection.weight"}, (missing, left)
+        return (clip,)
+
+
+NODE_CLASS_MAPPINGS = {"ProbePatch": ProbePatch, "ProbeClip": ProbeClip}
 routes = PromptServer.instance.routes
 budget = {"bytes": None}
 trap = {"handle": None}
@@ -93,3 +134,11 @@ async def set_trap(request):
         trap["handle"].remove()
     trap["handle"] = torch.nn.modules.module.register_module_forward_pre_hook(spring)
     return web.json_response({})
+
+
+@routes.post("/probe/core_tracks")
+async def core_tracks(request):
+    """What ComfyUI's own reader of track text makes of it."""
+    from comfy_extras.nodes_wan import parse_json_tracks
+
+    return web.json_response(parse_json_tracks((await request.json())["text"]))
