@@ -108,7 +108,7 @@ def table(ops) -> type:
 
     class Table(ops.disable_weight_init.Embedding):
         def forward(self, ids: Tensor) -> Tensor:
-            if self.weight_function:  # patched on use: the whole table is
+            if self.weight_function or getattr(self, "weight_lowvram_function", None):  # patched on use: all of it is
                 return super().forward(ids, out_dtype=self.compute)
             rows = F.embedding(ids.to(self.weight.device), self.weight, self.padding_idx)
             return rows.to(ids.device, self.compute)
