@@ -85,8 +85,8 @@ def test_comfyuis_vae_decode_gives_the_frames_of_ours(host):
 
 DRAWN = '[{"x": 8.25, "y": 8}, {"x": 24, "y": 20.5}]'  # as KJNodes' Spline Editor gives it: coord_str
 EDITOR = json.dumps({
-    "version": 1, "canvas": [32, 32], "frames": 5, "fps": 8.0,
-    "tracks": [{"id": "a", "name": "a", "kind": "point", "points": [{"x": 8.25, "y": 20.5}]}],
+    "version": 1, "canvas": {"width": 32, "height": 32}, "frames": 5, "fps": 8.0,
+    "tracks": [{"id": "a", "name": "a", "color": "#ff0000", "points": [{"x": 8.25, "y": 20.5}]}],
 })  # fmt: skip
 
 

@@ -12,10 +12,15 @@ from comfyui.host import ROOT
 SHOWN = """type => {
     const node = window.app.graph._nodes.find(node => node.type === type)
     const named = list => Object.fromEntries(list.map(part => [part.name, part.label ?? part.localized_name]))
-    return {title: node.title, widgets: named(node.widgets), tooltips:
-            Object.fromEntries(node.widgets.map(part => [part.name, part.tooltip ?? part.options?.tooltip])),
-            inputs: named(node.inputs), outputs: named(node.outputs)}
+    return {title: node.title, widgets: named(node.widgets), inputs: named(node.inputs), outputs: named(node.outputs)}
 }"""
+PLACE = """([type, name]) => {
+    const node = window.app.graph._nodes.find(node => node.type === type)
+    const {ds, canvas} = window.app.canvas, widget = node.widgets.find(widget => widget.name === name)
+    const box = canvas.getBoundingClientRect()
+    return [box.left + (node.pos[0] + 40 + ds.offset[0]) * ds.scale,
+            box.top + (node.pos[1] + widget.last_y + 10 + ds.offset[1]) * ds.scale]
+}"""  # of a widget on the screen
 
 
 @pytest.mark.parametrize("language", ["zh", "ja", "ko", "en"])
@@ -35,12 +40,15 @@ def test_nodes_inputs_and_outputs_are_in_the_language_of_the_page(host, browser,
             page.fit()
             page.look(tmp_path / f"{language}.png")
             shown = page.page.evaluate(SHOWN, "TrajectorySampler")
+            page.page.mouse.move(*page.page.evaluate(PLACE, ["TrajectorySampler", "denoise"]))
+            tooltip = page.page.get_by_text(texts["inputs"]["denoise"]["tooltip"])
+            tooltip.wait_for(timeout=20_000)
+            page.look(tmp_path / f"{language}-tooltip.png")
             assert page.faults == []
     finally:
         host.post("/settings", {"Comfy.Locale": "en"})
     assert shown["title"] == texts["display_name"]
     for name in ("steps", "denoise", "batch"):
         assert shown["widgets"][name] == texts["inputs"][name]["name"], name
-        assert shown["tooltips"][name] == texts["inputs"][name]["tooltip"], name
     assert shown["inputs"]["motion"] == texts["inputs"]["motion"]["name"]
     assert shown["outputs"]["latent"] == texts["outputs"]["0"]["name"]
