@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .host import (
-    BACKGROUND_SIDE, MOST_BACKGROUNDS, PREVIEW_SIDE, Host, Progress, file_name, find, memory_sentence, weight_bytes,
+    BACKGROUND_SIDE, MOST_BACKGROUNDS, PREVIEW_SIDE, Host, Progress, file_name, find, memory_sentence,
 )  # fmt: skip
 from .inputs import InputError
 from .lending import PREFIX, bring_the_rest, contained, lend
@@ -201,8 +201,6 @@ class ComfyProgress(Progress):
             pixels = (picture.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
             preview = ("JPEG", Image.fromarray(pixels), PREVIEW_SIDE)
         self.bar.update_absolute(done, self.total, preview)
-
-
 
 
 def layers_and_event():

@@ -1,7 +1,8 @@
 """Makes a model's layers ComfyUI's own, so that its memory manager can lend their weights to the device for each use.
 
 What ComfyUI cannot lend (norms, tables, single parameters) is small and goes to the device with the model. It knows
-ComfyUI's layers (`comfy.ops`) and patcher by what is handed in, and no model: the maths stays in their own classes.
+ComfyUI's layers (`comfy.ops`), patcher and rounding (`comfy.float`), and no model: the maths stays in the models' own
+classes.
 """
 
 from __future__ import annotations
