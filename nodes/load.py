@@ -35,7 +35,8 @@ def load(loader, kind: str, name: str, node_input: str, weight_dtype: str, **opt
     path = host.model_path(kind, name, node_input)
     with naming(node_input):
         host.make_room(open_checkpoint(path, KIND[kind]).nbytes, kind)
-        return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind), **options), kind)
+        places = {"device": host.device(kind), "place": host.place(kind)}
+        return host.manage(loader(path, dtype=weight_dtype, **places, **options), kind)
 
 
 class TrajectoryModelLoader:
@@ -166,7 +167,7 @@ class ClipVision:
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
             picture = picture[:, top : top + side, left : left + side]
-        host.ready(self.encoder)
+        host.ready(self.encoder, doing="encoding the start image")
         return ClipVisionOutput(self.encoder.encode(picture).float().cpu())
 
 

@@ -60,9 +60,9 @@ def resolve_dtype(name: str, device="cpu") -> tuple[torch.dtype | str, torch.dty
 
 
 def prepare(module: nn.Module, dtype: str, device, keep: Sequence[str] = SENSITIVE) -> torch.dtype:
-    """Settles a loaded module's dtypes by one of DTYPES and moves it to `device`; returns what it computes in."""
+    """Settles a loaded module's dtypes by one of DTYPES for use on `device`; returns what it computes in."""
     storage, compute = resolve_dtype(dtype, device)
-    apply_dtype(module, storage, compute, keep).to(device)
+    apply_dtype(module, storage, compute, keep)
     return compute
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ModelError
+from .placed import Placed
 from .schedulers import FLOW
 from .tiling import decode_tiled
 from .types import LatentFormat, Motion, TextConditioning
@@ -20,7 +21,7 @@ from .watch import watched
 
 
 @dataclass
-class VideoModel:
+class VideoModel(Placed):
     """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
     computation. A family adds `encode_motion`, `predict` and its own checks."""
 
@@ -46,11 +47,6 @@ class VideoModel:
     @property
     def latent_channels(self) -> int:
         raise NotImplementedError
-
-    def to(self, device: torch.device | str):
-        self.module.to(device)
-        self.device = torch.device(device)
-        return self
 
     def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
         """look() before every transformer block; what it raises ends the prediction."""
@@ -86,8 +82,8 @@ class VideoModel:
         """ModelError where text or motion were made for another model."""
         if motion.family != self.family:
             raise ModelError(
-                f"The motion was encoded for a {motion.family} model, the model is {self.path.name} ({self.family}): "
-                "connect this model to the encode node too."
+                f"The motion was encoded for {motion.model} ({motion.family}), the model is {self.path.name} "
+                f"({self.family}): connect the same model to both nodes."
             )
 
     def check_text(self, text: TextConditioning, width: int, length: int) -> None:
@@ -98,10 +94,13 @@ class VideoModel:
             if tokens.ndim != 3 or tokens.shape[-1] != width:
                 raise ModelError(
                     f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, {width}]: it was "
-                    f"encoded with another system's text encoder. {self.text_encoder}"
+                    f"encoded by {text.encoder}, which belongs to another system. {self.text_encoder}"
                 )
             if tokens.shape[1] > length:
-                raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {length}.")
+                raise ModelError(
+                    f"The {name} text has {tokens.shape[1]} tokens of {text.encoder}, {self.path.name} takes {length}. "
+                    f"{self.text_encoder}"
+                )
 
     def step_cache(self, threshold: float, steps: int):
         """What skips steps in a run of `steps`, for one half of the guidance; ModelError where the model cannot."""
@@ -116,7 +115,7 @@ class VideoModel:
 
 
 @dataclass
-class VideoVAE:
+class VideoVAE(Placed):
     """A VAE between pixels in -1..1 and normalised latents. `module.encode` gives plain latents, `module.decode` takes
     them, for any clip of 4n + 1 frames."""
 
@@ -140,11 +139,6 @@ class VideoVAE:
     @property
     def temporal(self) -> int:
         return self.module.temporal
-
-    def to(self, device: torch.device | str):
-        self.module.to(device)
-        self.device = torch.device(device)
-        return self
 
     def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
         """look() before every chunk of frames that is encoded or decoded; what it raises ends the work."""
