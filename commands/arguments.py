@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..models import DTYPES, EMBEDDED, SCHEDULERS
+from ..models import DTYPES, SCHEDULERS
 from ..trajectory.spread import MOST
 from .extras import add_extras
 
@@ -217,8 +217,7 @@ examples:
 
 
 def add_models(target: argparse.ArgumentParser) -> None:
-    group = target.add_argument_group("model files (default: the embedded model of ATI)")
-    group.add_argument("--embedded", choices=EMBEDDED, help="the small model of a system that comes along")
+    group = target.add_argument_group("model files (default: the embedded model)")
     group.add_argument("--model", metavar="FILE", help="the video model")
     group.add_argument(
         "--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors"

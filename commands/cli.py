@@ -60,9 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
     if not any(given.values()) and not options.image_encoder and not options.motion:
-        return ModelFiles.embedded(options.embedded or "ati", options.dtype)
-    if options.embedded:
-        parser().error("--embedded names models that come along; with files of your own leave it out")
+        return ModelFiles(**{**vars(ModelFiles.embedded()), "dtype": options.dtype})
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
     if missing:
         parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
@@ -128,7 +126,7 @@ def generate(options: argparse.Namespace) -> None:
         missing = "--image" if options.image is None else "--tracks (or --tracks none)"
         parser().error(f"{missing} is missing")
     files = model_files(options)  # wrong usage is told before anything is read
-    if options.model is None:
+    if files.model == ModelFiles.embedded().model:
         for name, trained in EMBEDDED_SPREAD.items():
             if getattr(options, name) is None:
                 setattr(options, name, trained)

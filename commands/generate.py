@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..models import EMBEDDED, embedded
+from ..models import embedded
 from ..nodes.decode import TrajectoryDecode
 from ..nodes.encode import TrajectoryEncode, TrajectoryTextEncode
 from ..nodes.host import host
@@ -40,10 +40,8 @@ class ModelFiles:
     motion: str | None = None
 
     @classmethod
-    def embedded(cls, system: str = "ati", dtype: str = "auto") -> ModelFiles:
-        """The small models of a system that come along."""
-        files = {part: str(embedded(part, system)) for part in EMBEDDED[system]}
-        return cls(**{"image_encoder": None, **files}, dtype=dtype)
+    def embedded(cls) -> ModelFiles:
+        return cls(*(str(embedded(part)) for part in ("model", "vae", "text_encoder", "image_encoder")))
 
 
 class Pipeline:

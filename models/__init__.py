@@ -20,7 +20,7 @@ from .common.schedulers import SCHEDULERS
 from .common.types import LatentFormat, Motion, TextConditioning
 
 __all__ = [
-    "DTYPES", "EMBEDDED", "SCHEDULERS", "CheckpointError", "LatentFormat", "ModelError", "Motion", "TextConditioning", "embedded",
+    "DTYPES", "SCHEDULERS", "CheckpointError", "LatentFormat", "ModelError", "Motion", "TextConditioning", "embedded",
     "info", "load_image_encoder", "load_model", "load_text_encoder", "load_vae", "sample",
 ]  # fmt: skip
 
@@ -78,21 +78,13 @@ def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None,
 
 
 EMBEDDED = {
-    "ati": {
-        "model": "ati_transformer.safetensors",
-        "vae": "ati_vae.safetensors",
-        "text_encoder": "ati_text_encoder.safetensors",
-        "image_encoder": "ati_image_encoder.safetensors",
-    },
-    "tora": {
-        "model": "tora_transformer.safetensors",
-        "vae": "tora_vae.safetensors",
-        "text_encoder": "tora_text_encoder.safetensors",
-    },
+    "model": "ati_transformer.safetensors",
+    "vae": "ati_vae.safetensors",
+    "text_encoder": "ati_text_encoder.safetensors",
+    "image_encoder": "ati_image_encoder.safetensors",
 }
 
 
-def embedded(part: str, system: str = "ati") -> Path:
-    """A file of the small models that the pack carries. system: "ati" or "tora"; part: "model", "vae", "text_encoder",
-    or of ATI also "image_encoder"."""
-    return Path(__file__).parent / "embedded" / EMBEDDED[system][part]
+def embedded(part: str) -> Path:
+    """The small model files that the pack carries: 'model', 'vae', 'text_encoder' or 'image_encoder'."""
+    return Path(__file__).parent / "embedded" / EMBEDDED[part]

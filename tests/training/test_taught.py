@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from comfyui_trajectory.models import EMBEDDED, TextConditioning, load_model, load_text_encoder, load_vae, sample
+from comfyui_trajectory.models import TextConditioning, load_model, load_text_encoder, load_vae, sample
 from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.training import clips, encoders, export, learn, pool, teach_vae, train_tora
 
 PREVIEW = [[0.0, 0.0, 0.0]] * 17
-TORA = EMBEDDED["tora"]
+TORA = export.FILES["tora"]
 
 
 @pytest.fixture(scope="module")
