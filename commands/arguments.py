@@ -223,6 +223,10 @@ def add_models(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors"
     )
+    group.add_argument(
+        "--lora", nargs="+", action="append", default=[], metavar=("FILE", "STRENGTH"),
+        help="a LoRA for the video model, and how strongly it acts (default: 1); may be given several times",
+    )  # fmt: skip
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")

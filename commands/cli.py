@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..nodes.host import EXAMPLES, host
@@ -59,14 +60,25 @@ def parser() -> argparse.ArgumentParser:
 
 def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
+    more = {"dtype": options.dtype, "loras": tuple(lora_of(parts) for parts in options.lora)}
     if not any(given.values()) and not options.image_encoder and not options.motion:
-        return ModelFiles.embedded(options.embedded or "ati", options.dtype)
+        system = (options.embedded,) if options.embedded else ()
+        return replace(ModelFiles.embedded(*system), **more)
     if options.embedded:
         parser().error("--embedded names models that come along; with files of your own leave it out")
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
     if missing:
         parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
-    return ModelFiles(**given, image_encoder=options.image_encoder, motion=options.motion, dtype=options.dtype)
+    return ModelFiles(**given, image_encoder=options.image_encoder, motion=options.motion, **more)
+
+
+def lora_of(parts: list[str]) -> tuple[str, float]:
+    """(file, strength) of what follows --lora."""
+    try:
+        name, strength = parts if len(parts) == 2 else (*parts, "1")
+        return name, float(strength)
+    except ValueError:
+        parser().error(f"--lora {' '.join(parts)}: write a file and, if you like, one number: how strongly it acts")
 
 
 def pipeline(options: argparse.Namespace) -> Pipeline:

@@ -15,6 +15,7 @@ from ..nodes.host import host
 from ..nodes.load import (
     NO_FILE,
     TrajectoryImageEncoderLoader,
+    TrajectoryLora,
     TrajectoryModelLoader,
     TrajectoryTextEncoderLoader,
     TrajectoryVAELoader,
@@ -30,7 +31,7 @@ OVERLAY_SIDE = 384  # pixels: small videos are enlarged before tracks are drawn,
 @dataclass(frozen=True)
 class ModelFiles:
     """Which files to use; `image_encoder` may be None where the model runs without one, `motion` where the model's own
-    file has the parts that follow tracks."""
+    file has the parts that follow tracks. loras: files and how strongly they act."""
 
     model: str
     vae: str
@@ -38,6 +39,7 @@ class ModelFiles:
     image_encoder: str | None
     dtype: str = "auto"
     motion: str | None = None
+    loras: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def embedded(cls, system: str = "ati", dtype: str = "auto") -> ModelFiles:
@@ -52,6 +54,8 @@ class Pipeline:
     def __init__(self, files: ModelFiles, encode: dict, sampling: dict, tile: int = 0):
         """encode, sampling: inputs of TrajectoryEncode and TrajectorySampler beside the connected ones."""
         (self.model,) = TrajectoryModelLoader().load(files.model, files.dtype, files.motion or NO_FILE)
+        for name, strength in files.loras:
+            (self.model,) = TrajectoryLora().add(self.model, name, strength)
         (self.vae,) = TrajectoryVAELoader().load(files.vae)
         (self.text_encoder,) = TrajectoryTextEncoderLoader().load(files.text_encoder)
         self.image_encoder = None

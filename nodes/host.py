@@ -33,7 +33,7 @@ PREVIEW_SIDE = 512  # pixels, the longest side of a preview
 
 
 def embedded_files(kind: str) -> list[str]:
-    files = EMBEDDED_FOLDER.glob("*" + EMBEDDED_ENDINGS[kind])
+    files = EMBEDDED_FOLDER.glob("*" + EMBEDDED_ENDINGS[kind]) if kind in EMBEDDED_ENDINGS else ()
     return sorted(EMBEDDED + file.name for file in files)
 
 

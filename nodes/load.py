@@ -9,7 +9,7 @@ from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
 from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
 from .host import EXAMPLE, EXAMPLES, example_files, host
-from .inputs import InputError, choice, naming, verdict
+from .inputs import InputError, choice, naming, number, socket, verdict
 
 NO_FILE = "none"
 DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
@@ -78,6 +78,42 @@ class TrajectoryModelLoader:
         if motion_name != NO_FILE:
             options["motion"] = host.model_path("diffusion_models", motion_name, "motion_name")
         return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype, **options),)
+
+
+class TrajectoryLora:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "Adds a LoRA to the video model: a style, a motion, or a distilled one that needs a few steps only. Several may "
+        "follow one another. The model that goes in stays as it is."
+    )
+    RETURN_TYPES = ("TRAJECTORY_MODEL",)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("The model with the LoRA.",)
+    FUNCTION = "add"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": socket("TRAJECTORY_MODEL", "The video model that the LoRA was made for."),
+                "lora_name": choice(
+                    host.model_files("loras"),
+                    "The LoRA file, from models/loras. Files of the official tools, diffusers, Kijai and kohya are read.",
+                ),
+                "strength": number(
+                    1.0, -10.0, 10.0, 0.05, "How strongly it acts: 1 is as trained, 0 is without, below 0 the opposite.",
+                ),
+            }
+        }  # fmt: skip
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, lora_name: str):
+        return validate_file("loras", lora_name, "lora_name")
+
+    def add(self, model, lora_name: str, strength: float = 1.0):
+        path = host.model_path("loras", lora_name, "lora_name")
+        with naming("lora_name"):
+            return (model.with_lora(path, strength),)
 
 
 class TrajectoryVAELoader:

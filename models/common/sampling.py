@@ -85,19 +85,20 @@ def sample(
     positive = text.positive.to(device)
     negative = None if cfg == 1 else text.negative.to(device)
     caches = [{"cache": model.step_cache(step_cache, steps)} if step_cache else {} for _ in range(2)]
-    for done in range(steps):
-        index = skipped + done
-        t = schedule.timesteps[index].to(device).expand(x.shape[0])
-        inputs = motion.at(index / len(schedule.timesteps))
-        prediction = model.predict(x, t, positive, inputs, **caches[0]).float()
-        if negative is not None:
-            unguided = model.predict(x, t, negative, inputs, **caches[1]).float()
-            guided = unguided + schedule.guidance(cfg) * (prediction - unguided)
-            prediction = rescaled(guided, prediction, cfg_rescale)
-        x0 = schedule.estimate(prediction, x)
-        x = schedule.step(prediction, x, draw)
-        if callback is not None:
-            callback(done + 1, steps, x0)
+    with model.running():
+        for done in range(steps):
+            index = skipped + done
+            t = schedule.timesteps[index].to(device).expand(x.shape[0])
+            inputs = motion.at(index / len(schedule.timesteps))
+            prediction = model.predict(x, t, positive, inputs, **caches[0]).float()
+            if negative is not None:
+                unguided = model.predict(x, t, negative, inputs, **caches[1]).float()
+                guided = unguided + schedule.guidance(cfg) * (prediction - unguided)
+                prediction = rescaled(guided, prediction, cfg_rescale)
+            x0 = schedule.estimate(prediction, x)
+            x = schedule.step(prediction, x, draw)
+            if callback is not None:
+                callback(done + 1, steps, x0)
     kept = (motion.frames - 1) // model.temporal + 1
     return x[:, :, x.shape[2] - kept :]  # some models make more latent frames than the clip has, the first ones
 

@@ -3,8 +3,9 @@ Knows no family's inside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import KeyMap
 from .errors import ModelError
+from .lora import Lora, applied, read_lora
 from .schedulers import FLOW
 from .tiling import decode_tiled
 from .types import LatentFormat, Motion, TextConditioning
@@ -22,7 +25,8 @@ from .watch import watched
 @dataclass
 class VideoModel:
     """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
-    computation. A family adds `encode_motion`, `predict` and its own checks."""
+    computation; loras: what `running` adds to the weights. A family adds `encode_motion`, `predict` and its own
+    checks."""
 
     module: nn.Module
     config: object
@@ -31,8 +35,10 @@ class VideoModel:
     latent_format: LatentFormat
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+    loras: tuple[Lora, ...] = ()
 
     family: ClassVar[str]
+    lora_keys: ClassVar[KeyMap] = ()  # from other names of its parameters in LoRA files
     text_encoder: ClassVar[str]  # what encodes its prompts, for errors
     schedulers: ClassVar[tuple[str, ...]] = tuple(FLOW)  # the solvers that fit what it predicts
     spatial: ClassVar[int] = 8  # pixels a latent pixel
@@ -51,6 +57,18 @@ class VideoModel:
         self.module.to(device)
         self.device = torch.device(device)
         return self
+
+    def with_lora(self, path, strength: float = 1.0):
+        """This model with a LoRA file added `strength` times. The weights are shared, and this model stays without."""
+        other = copy(self)
+        other.loras = (*self.loras, read_lora(path, self.module, self.lora_keys, strength))
+        return other
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside the block the module predicts with all that this model adds to it; afterwards it is as it was."""
+        with applied(self.module, self.loras):
+            yield
 
     def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
         """look() before every transformer block; what it raises ends the prediction."""

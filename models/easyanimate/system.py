@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...trajectory import Tracks
 from ...trajectory.poses import CameraPoses
+from ..common.checkpoint import KeyMap
 from ..common.errors import ModelError
 from ..common.pictures import fit_tracks, seen
 from ..common.sampling import make_noise
@@ -25,7 +26,7 @@ from ..common.video import VideoModel, VideoVAE
 from .camera import picture_of_rays, pluecker_video
 from .conditioning import camera_channels, inpaint_channels, reference_channels, video_of_images
 from .control import brightest, heat_video
-from .detect import VARIANTS
+from .detect import DIFFUSERS, VARIANTS
 from .frames import enough, nearest, redrawn
 from .latent import MAGVIT
 from .sizes import bucket_size
@@ -61,6 +62,7 @@ class EasyAnimateModel(VideoModel):
     latent_format: LatentFormat = MAGVIT
 
     family: ClassVar[str] = "easyanimate"
+    lora_keys: ClassVar[KeyMap] = DIFFUSERS
     text_encoder: ClassVar[str] = "EasyAnimate V5.1 needs Qwen2-VL-7B, the text_encoder of its release."
     extras: ClassVar[frozenset[str]] = frozenset(
         {"end_image", "control_video", "camera", "video", "mask", "noise_seed"}

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ...trajectory import Tracks
 from ...trajectory.ati import normalised
+from ..common.checkpoint import KeyMap
 from ..common.errors import ModelError
 from ..common.pictures import cover, fit_tracks, to_pixels
 from ..common.types import LatentFormat, Motion, TextConditioning
 from ..common.video import VideoModel, VideoVAE
 from .latent import WAN21
+from .layouts import DIFFUSERS
 from .motion_patch import motion_patch
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class WanVideoModel(VideoModel):
     motion_method: str | None = None
 
     family: ClassVar[str] = "wan"
+    lora_keys: ClassVar[KeyMap] = DIFFUSERS
     extras: ClassVar[frozenset[str]] = frozenset({"image_tokens", "topk", "temperature"})
     blocks: ClassVar[str] = "blocks"
     text_encoder: ClassVar[str] = "Wan and ATI need umT5-xxl, the embedded model its own embedded text encoder."

@@ -17,6 +17,7 @@ ROOT = Path(pack.__file__).parent
 # Workflows store widget values by position: names may be added at the end of a list, and nothing else may change.
 WIDGETS = {
     "TrajectoryModelLoader": ["model_name", "weight_dtype", "motion_name"],
+    "TrajectoryLora": ["lora_name", "strength"],
     "TrajectoryVAELoader": ["vae_name", "weight_dtype"],
     "TrajectoryTextEncoderLoader": ["text_encoder_name", "weight_dtype"],
     "TrajectoryImageEncoderLoader": ["image_encoder_name", "weight_dtype"],
