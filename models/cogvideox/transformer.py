@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.rope import apply_rotary, sinusoidal_embedding
+from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
 from .positions import rotary_positions, sinusoidal_positions
 from .tora import MotionFuser, TrajectoryExtractor
@@ -81,6 +82,8 @@ class LayerNormZero(nn.Module):
 class Attention(nn.Module):
     """Joint attention of text and video tokens, q and k normalised in each head; only video tokens are rotated."""
 
+    attend_by = staticmethod(attention)
+
     def __init__(self, config: CogVideoXConfig):
         super().__init__()
         dim, head_dim = config.dim, config.attention_head_dim
@@ -94,7 +97,7 @@ class Attention(nn.Module):
         x = torch.cat([text, video], dim=1)
         q, k = self.norm_q(self.heads(self.to_q(x))), self.norm_k(self.heads(self.to_k(x)))
         q, k = (torch.cat([y[:, :, :count], apply_rotary(y[:, :, count:], rotary)], dim=2) for y in (q, k))
-        out = self.to_out[0](attention(q, k, self.heads(self.to_v(x))))
+        out = self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x))))
         return out[:, count:], out[:, :count]
 
     def heads(self, x: Tensor) -> Tensor:
@@ -181,14 +184,16 @@ class CogVideoXTransformer(nn.Module):
 
     def forward(
         self, x: Tensor, t: Tensor, text: Tensor, image: Tensor | None = None, flow: Tensor | None = None,
-        strength: float | Tensor = 1.0,
+        strength: float | Tensor = 1.0, cache: StepCache | None = None, kept: dict | None = None,
     ) -> Tensor:  # fmt: skip
         """v of `x`.
 
         x: [batch, out_channels, frames, height, width] noisy latents, sides multiples of the patch size. t: [batch]
         timesteps 0..999. text: [batch, tokens, text_embed_dim]. image: [batch, in_channels - out_channels, frames,
         height, width] latents of the start image (i2v). flow: [batch, out_channels, frames, height, width] latents of
-        the flow video (Tora), or None for plain CogVideoX; strength: factor of its features. -> the shape of x.
+        the flow video (Tora), or None for plain CogVideoX; strength: factor of its features. cache: of this run; where
+        it says so, the blocks are skipped and their last change is used again. kept: a dict that is given again at each
+        step with the same flow and strength, which keeps their features. -> the shape of x.
         """
         config = self.config
         time = self.time_embedding(sinusoidal_embedding(t, config.dim).to(x.dtype))
@@ -199,11 +204,20 @@ class CogVideoXTransformer(nn.Module):
         tokens = self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
         text, video = tokens[:, : text.shape[1]], tokens[:, text.shape[1] :]
         rotary = rotary_positions(config, grid, x.device)
-        features = [None] * config.num_layers if flow is None else self.traj_extractor(flow, strength)
-        for index, block in enumerate(self.transformer_blocks):
-            video, text = block(video, text, time, rotary, self.fused(index, features[index], grid))
-        video = self.proj_out(self.norm_out(self.norm_final(video), time))
-        return self.unpatchify(video, grid)
+        known = {} if kept is None or flow is None else kept
+        if "features" not in known:
+            none = [None] * config.num_layers
+            known["features"] = none if flow is None else self.traj_extractor(flow, strength)
+        features = known["features"]
+
+        def run(video: Tensor) -> Tensor:
+            words = text
+            for index, block in enumerate(self.transformer_blocks):
+                video, words = block(video, words, time, rotary, self.fused(index, features[index], grid))
+            return video
+
+        video = through(cache, lambda: time, video, run)
+        return self.unpatchify(self.proj_out(self.norm_out(self.norm_final(video), time)), grid)
 
     def fused(self, index: int, feature: Tensor | None, grid: tuple[int, int, int]):
         """The fuser of a block as a function of its video tokens [batch, tokens, dim]; None without a feature."""

@@ -95,16 +95,12 @@ class EasyAnimateModel(VideoModel):
                 "connect this model to the encode node too."
             )
 
-    def step_cache(self, threshold: float, steps: int) -> StepCache:
-        known = self.defaults.get("step_cache_coefficients")
-        known = known or STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
-        if known is None:
-            raise ModelError(
-                f"How far {self.path.name} changes from step to step is known for the 7B and 12B models only: set the "
-                "step "
-                "cache to 0."
-            )
-        return StepCache(known, threshold, steps)
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+        shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
+        return (LENGTH, self.config.text_embed_dim), {"y": (1, extra, *shape[1:])} if extra else {}
+
+    def step_cache_coefficients(self) -> tuple[float, ...] | None:
+        return STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
 
     def check_needs(self, given: Mapping[str, object]) -> None:
         """ModelError where something is given that this variant has no channels for."""

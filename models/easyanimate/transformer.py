@@ -8,7 +8,7 @@ padded tokens are attended to.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..common.attention import attention
 from ..common.norm import RMSNorm
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
-from ..common.step_cache import StepCache
+from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
 
 BASE = (30, 45)  # tokens of 480 x 720 pixels, the grid on which positions were learned
@@ -95,6 +95,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Joint attention of video and text, then feed-forward; `mmdit`: the text has its own weights for both."""
 
+    attend_by = staticmethod(attention)
+
     def __init__(self, config: EasyAnimateConfig, mmdit: bool):
         super().__init__()
         self.norm1 = ModulatedNorm(config, 6)
@@ -121,7 +123,7 @@ class Block(nn.Module):
         q, k, v = self.attn1.qkv(video)
         text_q, text_k, text_v = of_text.qkv(text)
         q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)  # positions of the video tokens only
-        joint = attention(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
+        joint = self.attend_by(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
         count = text.shape[1]
         return self.attn1.to_out[0](joint[:, count:]), of_text.to_out[0](joint[:, :count])
 
@@ -156,12 +158,8 @@ class EasyAnimateTransformer(nn.Module):
         """
         time = self.time_embedding(sinusoidal_embedding(t, self.config.dim).to(x.dtype))
         tokens, grid = self.patches(x if y is None else torch.cat([x, y], dim=1))
-        if cache is not None and cache.skips(self.first_input(tokens, time)):
-            hidden = tokens + cache.change
-        else:
-            hidden = self.run(tokens, context, time, grid)
-            if cache is not None:
-                cache.change = hidden - tokens
+        run = partial(self.run, context=context, time=time, grid=grid)
+        hidden = through(cache, lambda: self.first_input(tokens, time), tokens, run)
         return self.unpatchify(self.proj_out(hidden), grid)
 
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
