@@ -5,12 +5,13 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from .entry import Entry
 from .errors import CheckpointError
+from .gguf import read_gguf
 
 # Names of the safetensors header (huggingface/safetensors, README "Format").
 SAFETENSORS_DTYPES = {
@@ -34,15 +35,6 @@ MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
 WEIGHT_ENTRIES = ("state_dict", "model_state_dict", "model", "module")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a file: its shape and dtype, and a function that maps it (reading nothing until it is used)."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    load: Callable[[], torch.Tensor]
-
-
 def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     """The files that belong to `path`, their tensors by name, and the metadata of the header.
 
@@ -52,7 +44,7 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     files = find_files(path)
     entries, metadata = {}, {}
     for file in files:
-        more, header = _read_pickle(file) if file.suffix.lower() in PICKLES else _read_safetensors(file)
+        more, header = reader_of(file)(file)
         twice = [key for key in more if key in entries]
         if twice:
             raise CheckpointError(
@@ -64,6 +56,11 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     if not entries:
         raise CheckpointError(f"{path} holds no tensors. Download the file again.")
     return files, entries, _config_beside(path, files[0]) | metadata
+
+
+def reader_of(file: Path) -> Callable[[Path], tuple[dict[str, Entry], dict[str, str]]]:
+    ending = file.suffix.lower()
+    return _read_pickle if ending in PICKLES else read_gguf if ending == ".gguf" else _read_safetensors
 
 
 def _config_beside(path: Path, file: Path) -> dict[str, str]:
@@ -88,11 +85,6 @@ def find_files(path: Path) -> list[Path]:
         return _files_of_folder(path)
     if path.name.endswith(".json"):
         return _files_of_index(path)
-    if path.suffix.lower() == ".gguf":
-        raise CheckpointError(
-            f"{path} is a GGUF file, which is not supported. Use the .safetensors version of the "
-            "model; an fp8 file needs about as much memory as a Q8 GGUF."
-        )
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes). Download the file again.")
     return _siblings(path)
@@ -192,7 +184,7 @@ def _what_it_is(start: bytes) -> str:
     if start.startswith(b"PK"):
         return " but a torch or zip archive: rename it to .pth if it is a torch checkpoint"
     if start.startswith(b"GGUF"):
-        return " but a GGUF file, which is not supported"
+        return " but a GGUF file: give it that ending"
     return ""
 
 
