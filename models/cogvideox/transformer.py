@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.rope import apply_rotary, sinusoidal_embedding
+from ..common.norm import modulated
+from ..common.pieces import in_pieces
+from ..common.rope import after_text, apply_rotary, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
 from .positions import rotary_positions, sinusoidal_positions
@@ -72,8 +74,8 @@ class LayerNormZero(nn.Module):
         values = self.linear(F.silu(time))[:, None].chunk(6, dim=-1)
         shift, scale, gate, text_shift, text_scale, text_gate = values
         return (
-            modulate(self.norm, video, shift, scale),
-            modulate(self.norm, text, text_shift, text_scale),
+            modulated(self.norm, video, shift, scale),
+            modulated(self.norm, text, text_shift, text_scale),
             gate,
             text_gate,
         )
@@ -93,15 +95,16 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = nn.LayerNorm(head_dim, 1e-6), nn.LayerNorm(head_dim, 1e-6)
 
     def forward(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """rotary: of text and video tokens, see `after_text`."""
         count = text.shape[1]
         x = torch.cat([text, video], dim=1)
         q, k = self.norm_q(self.heads(self.to_q(x))), self.norm_k(self.heads(self.to_k(x)))
-        q, k = (torch.cat([y[:, :, :count], apply_rotary(y[:, :, count:], rotary)], dim=2) for y in (q, k))
-        out = self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x))))
+        q, k = (apply_rotary(y.transpose(1, 2), rotary) for y in (q, k))  # [batch, heads, tokens, head_dim]
+        out = self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x)).transpose(1, 2)))
         return out[:, count:], out[:, :count]
 
     def heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [batch, heads, tokens, head_dim]
+        return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
 
 
 class GELU(nn.Module):
@@ -119,7 +122,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GELU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return in_pieces(self.net, x, self.net[0].proj)
 
 
 class Block(nn.Module):
@@ -134,11 +137,11 @@ class Block(nn.Module):
         """video: [batch, tokens, dim]; fuse: applied to the video tokens that go into the attention."""
         h, h_text, gate, text_gate = self.norm1(video, text, time)
         h, h_text = self.attn1(h if fuse is None else fuse(h), h_text, rotary)
-        video, text = video + gate * h, text + text_gate * h_text
+        video, text = torch.addcmul(video, gate, h), torch.addcmul(text, text_gate, h_text)
         h, h_text, gate, text_gate = self.norm2(video, text, time)
         h = self.ff(torch.cat([h_text, h], dim=1))
         count = text.shape[1]
-        return video + gate * h[:, count:], text + text_gate * h[:, :count]
+        return torch.addcmul(video, gate, h[:, count:]), torch.addcmul(text, text_gate, h[:, :count])
 
 
 class TimeEmbedding(nn.Module):
@@ -157,7 +160,7 @@ class NormOut(nn.Module):
         self.norm = nn.LayerNorm(config.dim, config.norm_eps)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return modulate(self.norm, x, *self.linear(F.silu(time))[:, None].chunk(2, dim=-1))
+        return modulated(self.norm, x, *self.linear(F.silu(time))[:, None].chunk(2, dim=-1))
 
 
 class CogVideoXTransformer(nn.Module):
@@ -203,7 +206,7 @@ class CogVideoXTransformer(nn.Module):
         grid = tuple(grid_of(config, *x.shape[2:]))
         tokens = self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
         text, video = tokens[:, : text.shape[1]], tokens[:, text.shape[1] :]
-        rotary = rotary_positions(config, grid, x.device)
+        rotary = after_text(rotary_positions(config, grid, x.device), text.shape[1])
         known = {} if kept is None or flow is None else kept
         if "features" not in known:
             none = [None] * config.num_layers
@@ -237,10 +240,6 @@ class CogVideoXTransformer(nn.Module):
         x = x.unflatten(1, grid).unflatten(4, (-1, t, p, p))
         x = x.permute(0, 4, 1, 5, 2, 6, 3, 7)  # [batch, channels, frames, t, height, p, width, p]
         return x.flatten(6).flatten(4, 5).flatten(2, 3)
-
-
-def modulate(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, norm(x), 1 + scale)
 
 
 def grid_of(config: CogVideoXConfig, frames: int, height: int, width: int) -> torch.Size:

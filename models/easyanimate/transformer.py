@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.norm import RMSNorm
+from ..common.norm import RMSNorm, modulated
+from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
@@ -62,7 +63,7 @@ class ModulatedNorm(nn.Module):
         return self.linear(F.silu(time)).unsqueeze(1).chunk(self.parts, dim=-1)
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        return torch.addcmul(shift, self.norm(x), 1 + scale)
+        return modulated(self.norm, x, shift, scale)
 
 
 class Projections(nn.Module):
@@ -77,8 +78,8 @@ class Projections(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
-        return self.norm_q(q), self.norm_k(k), v  # [batch, heads, tokens, head_dim]
+        q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v))
+        return tuple(y.transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v))  # [batch, heads, tokens, head_dim]
 
 
 class FeedForward(nn.Module):
@@ -89,6 +90,9 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([enter, nn.Identity(), nn.Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
+        return in_pieces(self.feed, x, self.net[0].proj)
+
+    def feed(self, x: Tensor) -> Tensor:
         return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
 
 
@@ -111,12 +115,12 @@ class Block(nn.Module):
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm1.chunks(time)
         normed = self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale)
         attended, text_attended = self.attend(*normed, rotary)
-        video, text = video + gate * attended, text + text_gate * text_attended
+        video, text = torch.addcmul(video, gate, attended), torch.addcmul(text, text_gate, text_attended)
 
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm2.chunks(time)
         text_ff = self.ff if self.txt_ff is None else self.txt_ff
-        video = video + gate * self.ff(self.norm2(video, shift, scale))
-        return video, text + text_gate * text_ff(self.norm2(text, text_shift, text_scale))
+        video = torch.addcmul(video, gate, self.ff(self.norm2(video, shift, scale)))
+        return video, torch.addcmul(text, text_gate, text_ff(self.norm2(text, text_shift, text_scale)))
 
     def attend(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         of_text = self.attn1 if self.attn2 is None else self.attn2
@@ -169,7 +173,7 @@ class EasyAnimateTransformer(nn.Module):
             0, (batch, frames)
         )  # [batch, frames, dim, rows, columns]
         grid = (frames, *x.shape[-2:])
-        return x.transpose(1, 2).flatten(2).transpose(1, 2), grid
+        return x.transpose(1, 2).flatten(2).transpose(1, 2).contiguous(), grid
 
     def first_input(self, tokens: Tensor, time: Tensor) -> Tensor:
         """What the first block's attention sees of the video: the text has no part in it."""

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.norm import RMSNorm
+from ..common.norm import RMSNorm, modulated
+from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import WanConfig
@@ -78,9 +79,11 @@ class Block(nn.Module):
     ) -> Tensor:  # fmt: skip
         """x: [batch, tokens, dim]; time: [batch, 6, dim] float32; kept: see CrossAttention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (time + self.modulation.float()).chunk(6, dim=1)
-        x = x + self.self_attn(modulate(self.norm1, x, shift1, scale1), rotary) * gate1.to(x.dtype)
+        attended = self.self_attn(modulated(self.norm1, x, shift1, scale1), rotary)
+        x = torch.addcmul(x, attended, gate1.to(x.dtype))
         x = x + self.cross_attn(self.norm3(x), text, image, kept)
-        return x + self.ffn(modulate(self.norm2, x, shift2, scale2)) * gate2.to(x.dtype)
+        fed = in_pieces(self.ffn, modulated(self.norm2, x, shift2, scale2), self.ffn[0])
+        return torch.addcmul(x, fed, gate2.to(x.dtype))
 
 
 class Head(nn.Module):
@@ -93,12 +96,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         shift, scale = (time.unsqueeze(1) + self.modulation.float()).chunk(2, dim=1)
-        return self.head(modulate(self.norm, x, shift, scale))
-
-
-def modulate(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """norm(x) * (1 + scale) + shift; the shifts and scales come in float32 and are applied in the width of x."""
-    return torch.addcmul(shift.to(x.dtype), norm(x), (1 + scale).to(x.dtype))
+        return self.head(modulated(self.norm, x, shift, scale))
 
 
 class ImageEmbedding(nn.Module):
@@ -145,7 +143,7 @@ class WanTransformer(nn.Module):
         y: [batch, in_dim - out_dim, frames, height, width] mask and image latents (i2v).
         clip_fea: [batch, image tokens, clip_dim] or None.
         cache: of this run; where it says so, the blocks are skipped and their last change is used again.
-        kept: a dict that is given again at each step with the same context and clip_fea, whose keys and values it keeps.
+        kept: a dict that is given again at each step with the same context and clip_fea; it keeps their keys and values.
         -> [batch, out_dim, frames, height, width]
         """
         known = {} if kept is None else kept
@@ -155,7 +153,7 @@ class WanTransformer(nn.Module):
         context, image = known["tokens"]
         x = self.patch_embedding(x if y is None else torch.cat([x, y], dim=1))
         grid = x.shape[2:]
-        x = x.flatten(2).transpose(1, 2)  # [batch, tokens, dim]
+        x = x.flatten(2).transpose(1, 2).contiguous()  # [batch, tokens, dim]
         rotary = rotary_table(grid, self.config.dim // self.config.num_heads, x.device)
         time = self.time_embedding(sinusoidal_embedding(t, self.config.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(1, (6, -1)).float()
