@@ -41,8 +41,9 @@ def load_model(
     CheckpointError names what is wrong.
     """
     dtype = dtype if options.storage == "auto" else options.storage
-    move = not options.blocks_on_device
-    model = _load("diffusion model", "load_model", path, dtype, device, config, motion, move=move)
+    place = "cpu" if options.blocks_on_device else device  # swapped blocks go to the device in turn
+    model = _load("diffusion model", "load_model", path, dtype, device, config, place, motion)
+    model.device = torch.device(device)
     return model.settle(options)
 
 
@@ -60,9 +61,9 @@ def predict_memory(
     }  # fmt: skip
     checkpoint = Checkpoint.from_tensors(hollow, checkpoint.path, checkpoint.metadata)
     place = torch.device("cpu" if device == "cpu" else "meta")
-    model = family.load_model(checkpoint, found, dtype, place, move=False)
-    size = [given or model.defaults[name] for given, name in zip((width, height, frames), ("width", "height", "frames"))]
-    return measure(model, *size)
+    model = family.load_model(checkpoint, found, dtype, place)
+    usual = (model.defaults[name] for name in ("width", "height", "frames"))
+    return measure(model, *(given or normal for given, normal in zip((width, height, frames), usual)))
 
 
 def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None):
@@ -80,9 +81,10 @@ def load_image_encoder(path, *, dtype: str = "auto", device: torch.device | str 
     return _load("image encoder", "load_image_encoder", path, dtype, device, config)
 
 
-def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, motion=None, **options):
+def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, place=None, motion=None, **options):
     checkpoint, found, family = _find(kind, path, dtype, config, motion)
-    return getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
+    model = getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
+    return model.to(device if place is None else place)
 
 
 def _find(kind: str, path, dtype: str, config: dict | None, motion=None):

@@ -34,14 +34,11 @@ def build(checkpoint: Checkpoint, found: Description) -> nn.Module:
     return assign(module, by_plan(checkpoint.part(found.kind)), ignore=IGNORED).eval()
 
 
-def load_model(
-    checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device, move: bool = True
-) -> CogVideoXModel:  # fmt: skip
-    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`;
-    move: see `prepare`."""
+def load_model(checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device) -> CogVideoXModel:
+    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`."""
     stated = checkpoint.config or {}
     module = build(checkpoint, found)
-    compute = prepare(module, dtype, device, keep=SENSITIVE, move=move)
+    compute = prepare(module, dtype, device, keep=SENSITIVE)
     defaults = {**DEFAULTS, **sizes(found.config), **stated.get("defaults", {})}
     format = latent_format(stated, found.config.out_channels)
     return CogVideoXModel(module, found.config, checkpoint.path, defaults, format, compute, device)

@@ -23,7 +23,7 @@ from ..common.sampling import make_noise
 from ..common.schedulers import DIFFUSION
 from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
-from ..common.video import VideoModel, VideoVAE
+from ..common.video import Shapes, VideoModel, VideoVAE
 from .latents import drawn, image_conditioning, latent_format
 from .tiles import Tiling
 
@@ -204,7 +204,7 @@ class CogVideoXModel(VideoModel):
     def kept_at(self, width: int, height: int, frames: int, halves: int) -> list[dict | None]:
         return [{}] * halves  # one for both, since what is kept is of the flow and not of the prompt
 
-    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
         shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
         found = {"image": (1, extra, *shape[1:])} if extra else {}
         if self.config.traj_extractor_channels:

@@ -30,7 +30,9 @@ class Guidance:
 
     def __init__(self, model, text: TextConditioning, motion: Motion, cfg: float, steps: int, step_cache: float):
         if cfg != 1 and text.negative is None:
-            raise ModelError(f"cfg is {cfg}, which needs a negative prompt; give one (it may be empty) or set cfg to 1.")
+            raise ModelError(
+                f"cfg is {cfg}, which needs a negative prompt; give one (it may be empty) or set cfg to 1."
+            )
         self.model, self.steps = model, steps
         prompts = [text.positive] if cfg == 1 else [text.positive, text.negative]
         prompts = [prompt.to(model.device) for prompt in prompts]
@@ -46,6 +48,9 @@ class Guidance:
 
     def __call__(self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """x: [1, channels, frames, h, w]; t: [1]; inputs: the motion's at this step."""
+        if self.placed and id(inputs) not in self.placed:  # the motion begins or ends to act: nothing cached holds
+            for cache in filter(None, (self.easy, *self.caches)):
+                cache.forced = True
         if self.easy is not None and self.easy.skips(x):
             return self.easy.recall(x)
         inputs = self.on_device(inputs)

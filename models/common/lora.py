@@ -132,7 +132,8 @@ def split(key: str, path: Path) -> tuple[str | None, str]:
     other = next((kind for kind in OTHER_KINDS if kind in key), None)
     if other is not None:
         raise CheckpointError(
-            f"{path}: {key!r} is of another kind of addition than a plain LoRA ({other.strip('_')}), which is not read. "
+            f"{path}: {key!r} is of another kind of addition than a plain LoRA ({other.strip('_')}), which is not "
+            "read. "
             "Use a plain LoRA, or merge it into the model."
         )
     for pattern, role in ROLES:

@@ -1,5 +1,5 @@
-"""How much memory a model takes while it runs, told before it is loaded: the same code runs on tensors without contents,
-and what they would take is added up. Knows no family."""
+"""How much memory a model takes while it runs, told before it is loaded: the same code runs on tensors without
+contents, and what they would take is added up. Knows no family."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class LiveBytes(TorchDispatchMode):
         self.seen: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)}
+        leaves = tree_leaves((args, kwargs or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
@@ -81,9 +82,15 @@ def no_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[2], q.shape[1] * v.shape[3])
 
 
+def no_attention_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same, with the copies that `attention` makes on a CPU."""
+    return no_attention(q.contiguous(), k.contiguous(), v.contiguous())
+
+
 @torch.no_grad()
 def measure(model, width: int, height: int, frames: int) -> Memory:
-    """What `model`, loaded without contents (on the meta device), would take for a clip of that size, with guidance."""
+    """What `model`, loaded without contents (on the meta device), would take for a clip of that size, with guidance, on
+    the device that it names."""
     text, inputs = model.example_inputs(width, height, frames)
     shape = model.latent_shape(width, height, frames)
     own = sum(value.nbytes for value in (*model.module.parameters(), *model.module.buffers()))
@@ -91,17 +98,32 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
         sum(value.nbytes for module in group for value in (*module.parameters(), *module.buffers()))
         for group in model.groups()
     )
-    use_attention(model.module, no_attention)
+    use_attention(model.module, no_attention_on_cpu if model.device.type == "cpu" else no_attention)
     model.device = torch.device("meta")
-    live = LiveBytes()
-    with live, torch.device("meta"):
-        x, t = torch.empty(1, *shape), torch.empty(1)
-        prompts = [torch.empty(1, *text, dtype=model.dtype) for _ in range(2)]
-        cast = {name: torch.empty(size, dtype=model.dtype) for name, size in inputs.items()}
+    with LiveBytes() as live:
+        x, t = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
+        prompts = [torch.empty(1, *text, dtype=model.dtype, device="meta") for _ in range(2)]
+        cast = {name: torch.empty(size, dtype=model.dtype, device="meta") for name, size in inputs.items()}
         predictions = []
         for prompt, kept in zip(prompts, model.kept_at(width, height, frames, 2)):
             predictions.append(model.predict(x, t, prompt, cast, **({} if kept is None else {"kept": kept})).float())
     return Memory(own, blocks, live.peak)
+
+
+def advice(name: str, memory: Memory, options: Options, free: float) -> str | None:
+    """What to change where a model does not fit into `free` bytes of a device; None where it does."""
+    needed = memory.on_device(options) + OVERHEAD
+    if needed <= free:
+        return None
+    count = memory.most_blocks(free - OVERHEAD, options.prefetch)
+    remedy = (
+        f"Let it hold {count} of the {len(memory.blocks)} blocks (blocks_on_device)" if count
+        else "Keep the weights in fp8 (storage), or make a smaller or shorter video"
+    )  # fmt: skip
+    return (
+        f"{name} needs about {needed / 1e9:.1f} GB on the device for a clip of its usual size, and {free / 1e9:.1f} GB are "
+        f"free. {remedy}: Trajectory Memory Options, or the same options of the command line."
+    )
 
 
 def suggestions(as_stored: Memory, in_fp8: Memory | None) -> dict[int, Options | None]:

@@ -93,15 +93,10 @@ def resolve_dtype(name: str, device="cpu") -> tuple[torch.dtype | str, torch.dty
     return storage, usual if name == "auto" or storage in FP8 else storage
 
 
-def prepare(
-    module: nn.Module, dtype: str, device, keep: Sequence[str] = SENSITIVE, move: bool = True
-) -> torch.dtype:  # fmt: skip
-    """Settles a loaded module's dtypes by one of DTYPES and moves it to `device`, unless `move` is False (where its
-    blocks are swapped, it goes there in parts); returns what it computes in."""
+def prepare(module: nn.Module, dtype: str, device, keep: Sequence[str] = SENSITIVE) -> torch.dtype:
+    """Settles a loaded module's dtypes by one of DTYPES for use on `device`; returns what it computes in."""
     storage, compute = resolve_dtype(dtype, device)
     apply_dtype(module, storage, compute, keep)
-    if move:
-        module.to(device)
     return compute
 
 

@@ -17,14 +17,14 @@ SMALLEST_SWAP = 2  # the first block stays, one is at work
 class Options:
     """storage: one of DTYPES, what the weights are kept in; 'auto': what the loader says. blocks_on_device: how many
     blocks the device holds while the others wait in host memory; 0 for all. prefetch: how many blocks more are on their
-    way there. fp8_matmul: fp8 weights are multiplied as such where the hardware can. attention, guidance, step_cache:
+    way there. fp8_products: fp8 weights are multiplied as such where the hardware can. attention, guidance, step_cache:
     one of the lists above. compile: blocks are compiled by torch. step_cache_threshold: how much change may add up
     before a step is computed again. ModelError names what is out of range."""
 
     storage: str = "auto"
     blocks_on_device: int = 0
     prefetch: int = 1
-    fp8_matmul: bool = False
+    fp8_products: bool = False
     attention: str = "auto"
     compile: bool = False
     guidance: str = "sequential"

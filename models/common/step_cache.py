@@ -19,7 +19,8 @@ class StepCache:
     easyanimate/models/transformer3d.py:TeaCache. coefficients: of the polynomial, highest power first, that turns the
     relative change of what is looked at into the expected change of the output. threshold: the expected change that may
     add up before the blocks run again. first: how many steps always run at the start; the last one does too.
-    change: what the blocks last did to their tokens. skipped: how many steps were.
+    change: what the blocks last did to their tokens. skipped: how many steps were. forced: set from outside, the next
+    step runs too, because something else has changed.
     """
 
     def __init__(self, coefficients: Sequence[float], threshold: float, steps: int, first: int = 1):
@@ -29,13 +30,14 @@ class StepCache:
         self.threshold, self.steps, self.first = threshold, steps, first
         self.step = self.skipped = 0
         self.relative = self.distance = 0.0  # at the latest step: its change, and what adds up to the threshold
-        self.ran = True
+        self.ran, self.forced = True, False
         self.previous: Tensor | None = None
         self.change: Tensor | None = None
 
     def skips(self, modulated: Tensor) -> bool:
         """Whether this step may reuse `change`. modulated: what is looked at in this step; called once a step."""
-        at_an_end = self.step < self.first or self.step == self.steps - 1
+        at_an_end = self.step < self.first or self.step == self.steps - 1 or self.forced
+        self.forced = False
         self.relative = 0.0 if at_an_end else relative_change(self.previous, modulated)
         before = 0.0 if self.ran else self.distance
         self.distance = 0.0 if at_an_end else before + float(self.expected(self.relative))
@@ -64,16 +66,17 @@ class EasyCache:
     A step turns its input x into a prediction v. How fast v changes with x (`rate`) is nearly constant for some steps,
     so it tells from the change of x how far v has changed since the last step that was computed; until that adds up to
     `threshold` (a share of v's size), v is x and what the last computed step put on top of it. The first steps and the
-    last always run. One decision holds for both halves of the guidance.
+    last always run, and one after `forced` was set. One decision holds for both halves of the guidance.
     """
 
-    FIRST = 0.15  # share of the steps that always run, 10 of 50 and of 75 in the paper's settings
+    FIRST = 0.15  # share of the steps that always run, as ComfyUI's comfy_extras/nodes_easycache.py proposes
 
     def __init__(self, threshold: float, steps: int):
         self.threshold, self.steps = threshold, steps
         self.first = max(2, round(self.FIRST * steps))
         self.step = self.skipped = 0
         self.error = self.size = 0.0
+        self.forced = False
         self.rate: float | None = None
         self.previous: Tensor | None = None  # x of the step before
         self.computed: tuple[Tensor, Tensor] | None = None  # x and v of the last computed step
@@ -81,7 +84,8 @@ class EasyCache:
 
     def skips(self, x: Tensor) -> bool:
         """Whether this step is left out; called once a step with its input."""
-        at_an_end = self.step < self.first or self.step == self.steps - 1
+        at_an_end = self.step < self.first or self.step == self.steps - 1 or self.forced
+        self.forced = False
         if not at_an_end and self.rate is not None:
             self.error += self.rate * mean(x - self.previous) / self.size
         skipped = not at_an_end and self.rate is not None and self.error < self.threshold

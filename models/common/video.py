@@ -18,7 +18,7 @@ from .attention import attention, choose, use_attention
 from .checkpoint import KeyMap
 from .compiled import compile_blocks
 from .errors import ModelError
-from .lora import Lora, applied, read_lora
+from .lora import Lora, applied
 from .ops import multiplies_fp8, use_fp8_products
 from .options import Options
 from .schedulers import FLOW
@@ -30,12 +30,14 @@ from .watch import watched
 
 log = logging.getLogger(__name__)
 
+Shapes = dict[str, tuple[int, ...]]
+
 
 @dataclass
 class VideoModel:
     """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
-    computation; loras: what `running` adds to the weights; options: how it is held and run, see `settle`. A family adds `encode_motion`, `predict` and its own
-    checks."""
+    computation; loras: what `running` adds to the weights; options: how it is held and run, see `settle`. A family adds
+    `encode_motion`, `predict` and its own checks."""
 
     module: nn.Module
     config: object
@@ -79,7 +81,7 @@ class VideoModel:
         """Makes a model that was just loaded (with swapped blocks: into host memory) one that is held and run by
         `options`. placement: of swapped blocks; by default pinned host memory beside the model's GPU."""
         self.options = options
-        if options.fp8_matmul:
+        if options.fp8_products:
             self.multiply_fp8()
         if options.compile:
             compile_blocks(getattr(self.module, self.blocks))
@@ -88,7 +90,7 @@ class VideoModel:
             log.info("block swap: nothing to do, since %s is in host memory as a whole.", self.path.name)
         elif 0 < wanted < len(groups):
             self.swap = Swap(groups, wanted, options.prefetch, placement or CudaPlacement(self.device))
-        return self.to(self.device)
+        return self.to(self.device) if wanted else self
 
     def multiply_fp8(self) -> None:
         if not multiplies_fp8(self.device):
@@ -101,18 +103,18 @@ class VideoModel:
         return [(block,) for block in getattr(self.module, self.blocks)]
 
     def kept_at(self, width: int, height: int, frames: int, halves: int) -> list[dict | None]:
-        """For each half of the guidance what `predict` may keep things in from step to step of a clip of that size; None
-        where that costs more memory than it is worth."""
+        """For each half of the guidance what `predict` may keep things in from step to step of a clip of that size;
+        None where that costs more memory than it is worth."""
         return [None] * halves
 
-    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
         """([tokens, dim] of the longest prompt, the shapes of what `predict` is given beside it) of a clip."""
         raise NotImplementedError
 
-    def with_lora(self, path, strength: float = 1.0):
-        """This model with a LoRA file added `strength` times. The weights are shared, and this model stays without."""
+    def with_lora(self, lora: Lora):
+        """This model with the additions of a LoRA (see `read_lora`). The weights are shared; this model stays without."""
         other = copy(self)
-        other.loras = (*self.loras, read_lora(path, self.module, self.lora_keys, strength))
+        other.loras = (*self.loras, lora)
         return other
 
     @contextmanager
@@ -184,7 +186,8 @@ class VideoModel:
         known = self.defaults.get("step_cache_coefficients") or self.step_cache_coefficients()
         if known is None:
             raise ModelError(
-                f"TeaCache knows no figures of {self.path.name}: set the step cache to 0, or in Trajectory Speed Options "
+                f"TeaCache knows no figures of {self.path.name}: set the step cache to 0, or in Trajectory Speed "
+                "Options "
                 "to easycache, which needs none."
             )
         return StepCache(known, threshold, steps, self.first_steps)

@@ -20,16 +20,13 @@ load_text_encoder = text.load
 KEEP = ("norm", "bias", "time_", "text_proj", "proj_out")  # out of fp8
 
 
-def load_model(
-    checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device, move: bool = True
-) -> EasyAnimateModel:  # fmt: skip
-    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`;
-    move: see `prepare`."""
+def load_model(checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device) -> EasyAnimateModel:
+    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`."""
     stated = checkpoint.config or {}
     with torch.device("meta"):
         module = EasyAnimateTransformer(found.config)
     assign(module, checkpoint.part(found.kind), key_map=DIFFUSERS)
-    compute = prepare(module, dtype, device, KEEP, move=move)
+    compute = prepare(module, dtype, device, KEEP)
     defaults = {**DEFAULTS, **stated.get("defaults", {})}
     return EasyAnimateModel(module, found.config, checkpoint.path, defaults, dtype=compute, device=device)
 

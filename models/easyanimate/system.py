@@ -22,7 +22,7 @@ from ..common.pictures import fit_tracks, seen
 from ..common.sampling import make_noise
 from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
-from ..common.video import VideoModel, VideoVAE
+from ..common.video import Shapes, VideoModel, VideoVAE
 from .camera import picture_of_rays, pluecker_video
 from .conditioning import camera_channels, inpaint_channels, reference_channels, video_of_images
 from .control import brightest, heat_video
@@ -95,7 +95,7 @@ class EasyAnimateModel(VideoModel):
                 "connect this model to the encode node too."
             )
 
-    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
         shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
         return (LENGTH, self.config.text_embed_dim), {"y": (1, extra, *shape[1:])} if extra else {}
 

@@ -20,16 +20,13 @@ __all__ = ["load_image_encoder", "load_model", "load_text_encoder", "load_vae"]
 load_text_encoder, load_image_encoder = text.load, image.load
 
 
-def load_model(
-    checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device, move: bool = True
-) -> WanVideoModel:  # fmt: skip
-    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`;
-    move: see `prepare`."""
+def load_model(checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device) -> WanVideoModel:
+    """A transformer from a checkpoint that was recognised as one. dtype: see `models.load_model`."""
     stated = checkpoint.config or {}
     with torch.device("meta"):
         module = WanTransformer(found.config)
     assign(module, checkpoint.part(found.kind))
-    compute = prepare(module, dtype, device, move=move)
+    compute = prepare(module, dtype, device)
     return WanVideoModel(
         module, found.config, checkpoint.path, {**DEFAULTS, **stated.get("defaults", {})}, latent_format(stated),
         compute, device, motion_method=stated.get("motion"),

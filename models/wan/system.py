@@ -22,7 +22,7 @@ from ..common.errors import ModelError
 from ..common.pictures import cover, fit_tracks, to_pixels
 from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
-from ..common.video import VideoModel, VideoVAE
+from ..common.video import Shapes, VideoModel, VideoVAE
 from .latent import WAN21
 from .layouts import DIFFUSERS
 from .motion_patch import motion_patch
@@ -190,7 +190,7 @@ class WanVideoModel(VideoModel):
         keep = tokens <= KEEP_BELOW and not self.options.compile
         return [{} if keep else None for _ in range(halves)]
 
-    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
         shape, extra = self.latent_shape(width, height, frames), self.config.in_dim - self.config.out_dim
         images = {"y": (1, extra, *shape[1:]), "clip_fea": (1, IMAGE_TOKENS, self.config.clip_dim)} if extra else {}
         return (self.config.text_len, self.config.text_dim), images

@@ -121,7 +121,8 @@ def test_differences_of_weights_biases_norms_and_modulation_are_added(tmp_path) 
               "head.modulation.diff": (1, 2, 32)}  # fmt: skip
     tensors = {key: torch.randn(shape) / 8 for key, shape in shapes.items()}
     for key, value in tensors.items():
-        name = re.sub(r"(modulation)?\.diff$", r"\1.weight", key).replace("diff_b", "bias").replace("diff_m", "modulation")
+        name = re.sub(r"(modulation)?\.diff$", r"\1.weight", key).replace("diff_b", "bias")
+        name = name.replace("diff_m", "modulation")
         other.get_parameter(name.replace("modulation.weight", "modulation")).add_(value)
     kijais = {f"diffusion_model.{key}": value for key, value in tensors.items()}
     with applied(module, [read_lora(save(tmp_path, kijais), module, WAN)]):
