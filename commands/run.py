@@ -56,9 +56,16 @@ def change(steps: dict[str, Step], key: str, value: str) -> None:
             raise GraphError(f"{key}: {step.name} has no input '{name}'; it has {', '.join(inputs)}.")
         kind = inputs[name][0]
         try:
-            step.inputs[name] = {"INT": int, "FLOAT": float}.get(kind, str)(value)
+            step.inputs[name] = {"INT": int, "FLOAT": float, "BOOLEAN": yes_or_no}.get(kind, str)(value)
         except (TypeError, ValueError):
-            raise GraphError(f"{key}: '{value}' is not a number.") from None
+            wanted = "true or false" if kind == "BOOLEAN" else "a number"
+            raise GraphError(f"{key}: '{value}' is not {wanted}.") from None
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def in_order(steps: dict[str, Step], outputs: list[Step]) -> list[Step]:

@@ -160,9 +160,10 @@ class PlainHost(Host):
 
     def clear_device(self, keep) -> None:
         """Moves models to the CPU where they would share a GPU's memory with `keep`."""
+        kept = getattr(keep, "module", keep)  # a model and the same one with a LoRA share their weights
         for reference in self._loaded:
             other = reference()
-            if other is not None and other is not keep and self.device().type != "cpu":
+            if other is not None and getattr(other, "module", other) is not kept and self.device().type != "cpu":
                 other.to("cpu")
 
     def ready(self, model, working_bytes: int = 0) -> None:

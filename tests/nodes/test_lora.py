@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
+from comfyui_trajectory.nodes import load
 from comfyui_trajectory.nodes.inputs import InputError
 from safetensors.torch import save_file
 
@@ -52,7 +53,39 @@ def test_the_models_own_size_of_step_and_path_stay(tiny, loras):
 
 
 def test_a_file_for_another_model_is_told_with_the_input_and_the_keys(tiny, loras, tmp_path):
-    with pytest.raises(InputError, match=r"^lora_name: .*other\.safetensors is a LoRA for another model.*double_blocks"):
+    with pytest.raises(InputError, match=r"^lora_name: .*other\.safetensors is a LoRA for another.*double_blocks"):
         add(tiny.model, str(tmp_path / "other.safetensors"))
     with pytest.raises(InputError, match=r"^lora_name: 'gone\.safetensors' is not among the model files.*loras"):
         add(tiny.model, "gone.safetensors")
+
+
+def test_a_host_that_patches_weights_itself_is_given_the_factors(tiny, loras, tmp_path, monkeypatch):
+    """A stand-in with the two methods that such a host has."""
+    given = {}
+
+    class Patching:
+        model_path = staticmethod(lambda kind, name, node_input: name)
+        low_rank_patch = staticmethod(lambda up, down, scale: (tuple(up.shape), tuple(down.shape), scale))
+        with_patches = staticmethod(lambda model, patches, strength: given.update(patches) or strength)
+
+    save_file({
+        "blocks.0.self_attn.q.lora_down.weight": torch.ones(2, 32), "blocks.0.self_attn.q.alpha": torch.tensor(1.0),
+        "blocks.0.self_attn.q.lora_up.weight": torch.ones(32, 2), "blocks.0.modulation.diff": torch.ones(6, 32),
+    }, tmp_path / "mixed.safetensors")  # fmt: skip
+    monkeypatch.setattr(load, "host", Patching())
+    assert add(tiny.model, tmp_path / "mixed.safetensors", 0.3) == 0.3
+    assert given["blocks.0.self_attn.q.weight"] == ((32, 2), (2, 32), 0.5)
+    kind, (difference,) = given["blocks.0.modulation"]
+    assert kind == "diff" and difference.shape == (1, 6, 32)
+
+
+def test_a_model_and_the_same_one_with_a_lora_are_not_moved_out_for_each_other(tiny, loras, plain_host, monkeypatch):
+    moved = []
+    monkeypatch.setattr(plain_host, "device", lambda kind="": torch.device("meta"))
+    monkeypatch.setattr(type(tiny.model), "to", lambda self, device: moved.append(str(device)))
+    plain_host.ready(tiny.model)
+    plain_host.ready(add(tiny.model, loras[0]))
+    assert moved == ["meta", "meta"]
+    plain_host.ready(tiny.model)
+    plain_host.clear_device(keep=tiny.vae)
+    assert moved[2:] == ["meta", "cpu"]
