@@ -188,14 +188,28 @@ def _what_it_is(start: bytes) -> str:
     return ""
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+class _Mapped:
+    """A safetensors file that is mapped when the first of its tensors is used: what it holds is told from its header,
+    also on a machine that could not map it."""
 
+    def __init__(self, file: Path):
+        self.file, self.handle = file, None
+
+    def tensor(self, key: str) -> torch.Tensor:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self.handle = self.handle or safe_open(str(self.file), framework="pt", device="cpu")
+            return self.handle.get_tensor(key)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.file} cannot be read as safetensors ({error}). Download the file again."
+            ) from error
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     header, metadata, _ = read_header(file)
-    try:
-        handle = safe_open(str(file), framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} cannot be read as safetensors ({error}). Download the file again.") from error
+    mapped = _Mapped(file)
     entries = {}
     for key, entry in header.items():
         dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
@@ -204,7 +218,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
                 f"{file}: {key!r} is stored as {entry['dtype']}, which is not supported. Use the "
                 "fp16, bf16 or fp8 version of the model."
             )
-        entries[key] = Entry(tuple(entry["shape"]), dtype, lambda key=key: handle.get_tensor(key))
+        entries[key] = Entry(tuple(entry["shape"]), dtype, lambda key=key: mapped.tensor(key))
     return entries, metadata
 
 
