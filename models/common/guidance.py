@@ -37,7 +37,6 @@ class Guidance:
         prompts = [text.positive] if cfg == 1 else [text.positive, text.negative]
         prompts = [prompt.to(model.device) for prompt in prompts]
         self.prompts = together(prompts, model) if model.options.guidance == "batched" else prompts
-        self.halves = len(prompts)
         self.kept = model.kept_at(motion.width, motion.height, motion.frames, len(self.prompts))
         kind, threshold = model.options.step_cache, model.options.step_cache_threshold
         if step_cache:
@@ -45,12 +44,14 @@ class Guidance:
         self.caches = [model.step_cache(threshold, steps) if kind == "teacache" else None for _ in self.prompts]
         self.easy = EasyCache(threshold, steps) if kind == "easycache" else None
         self.placed: dict[int, Mapping[str, Tensor]] = {}
+        self.latest: int | None = None  # which inputs the last step had
 
     def __call__(self, x: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """x: [1, channels, frames, h, w]; t: [1]; inputs: the motion's at this step."""
-        if self.placed and id(inputs) not in self.placed:  # the motion begins or ends to act: nothing cached holds
+        if self.latest not in (None, id(inputs)):  # the motion begins or ends to act: nothing cached holds
             for cache in filter(None, (self.easy, *self.caches)):
                 cache.forced = True
+        self.latest = id(inputs)
         if self.easy is not None and self.easy.skips(x):
             return self.easy.recall(x)
         inputs = self.on_device(inputs)
