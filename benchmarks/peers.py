@@ -73,6 +73,7 @@ def wan(
     x, y = torch.randn(1, 16, frames, height, width), torch.randn(1, 20, frames, height, width)
     t, text, image = torch.tensor([500.0]), torch.randn(1, 512, 4096), torch.randn(1, 257, 1280)
     kept: dict = {}
+    ours(x[:, :, :1], t, text, y[:, :, :1], image, kept=kept)  # as after the first step: what is of the prompt is there
     peers: dict[str, Predict] = {"ours": lambda: ours(x, t, text, y, image, kept=kept)}
 
     from diffusers import WanTransformer3DModel

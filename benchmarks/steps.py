@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--peers", nargs="+", metavar="NAME", help="only these, such as diffusers official")
     parser.add_argument("--comfyui", type=Path, default=os.environ.get("COMFYUI_PATH") or None)
     parser.add_argument("--official", type=Path)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
@@ -73,7 +74,8 @@ def main() -> None:
     latent = (options.frames - 1) // 4 + 1
     case = FAMILIES[options.family](options.dim, options.layers, latent, height, width, comfyui, options.official)
 
-    case.peers["ours"]()  # the first step of a run, after which what belongs to the prompt is kept
+    if options.peers:
+        case.peers = {name: work for name, work in case.peers.items() if name in ("ours", *options.peers)}
     results: dict[str, torch.Tensor] = {}
     clock: dict[str, list[float]] = {name: [] for name in case.peers}
     processor: dict[str, list[float]] = {name: [] for name in case.peers}
