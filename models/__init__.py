@@ -30,21 +30,21 @@ __all__ = [
 
 def load_model(
     path, *, motion=None, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None,
-    options: Options = Options(),
+    place: torch.device | str | None = None, options: Options = Options(),
 ):  # fmt: skip
     """The diffusion model in a checkpoint; its family, variant and sizes are read from the file.
 
     path: .safetensors, .pth, a folder or an index of shards. motion: a file of the parts that make it follow tracks,
     where they are not in the model's own (Tora's fuser or traj_extractor). dtype: one of DTYPES, how the weights are
-    kept ('auto': as in the file). device: where the model runs. config: sizes that the file cannot tell.
+    kept ('auto': as in the file). device: where the model runs. place: where its weights lie, if not there (for a host
+    that moves them itself). config: sizes that the file cannot tell.
     options: how the model is held in memory and run; its storage, where not 'auto', is used in place of dtype.
     CheckpointError names what is wrong.
     """
     dtype = dtype if options.storage == "auto" else options.storage
-    place = "cpu" if options.blocks_on_device else device  # swapped blocks go to the device in turn
-    model = _load("diffusion model", "load_model", path, dtype, device, config, place, motion)
-    model.device = torch.device(device)
-    return model.settle(options)
+    if options.blocks_on_device and place is None:
+        place = "cpu"  # swapped blocks go to the device in turn
+    return _load("diffusion model", "load_model", path, dtype, device, config, place, motion).settle(options)
 
 
 def predict_memory(
@@ -66,25 +66,32 @@ def predict_memory(
     return measure(model, *(given or normal for given, normal in zip((width, height, frames), usual)))
 
 
-def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None):
+def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None, place=None):
     """The video VAE in a checkpoint; arguments as for `load_model`."""
-    return _load("vae", "load_vae", path, dtype, device, config)
+    return _load("vae", "load_vae", path, dtype, device, config, place)
 
 
-def load_text_encoder(path, *, tokenizer=None, dtype: str = "auto", device: torch.device | str = "cpu", config=None):
+def load_text_encoder(
+    path, *, tokenizer=None, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None,
+    place=None,
+):  # fmt: skip
     """The text encoder in a checkpoint. tokenizer: where it lies, if neither in the file nor beside it."""
-    return _load("text encoder", "load_text_encoder", path, dtype, device, config, tokenizer=tokenizer)
+    return _load("text encoder", "load_text_encoder", path, dtype, device, config, place, tokenizer=tokenizer)
 
 
-def load_image_encoder(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None):
+def load_image_encoder(
+    path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None, place=None
+):  # fmt: skip
     """The CLIP vision model in a checkpoint; arguments as for `load_model`."""
-    return _load("image encoder", "load_image_encoder", path, dtype, device, config)
+    return _load("image encoder", "load_image_encoder", path, dtype, device, config, place)
 
 
-def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, place=None, motion=None, **options):
+def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, place, motion=None, **options):
     checkpoint, found, family = _find(kind, path, dtype, config, motion)
     model = getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
-    return model.to(device if place is None else place)
+    model.to(device if place is None else place)
+    model.device = torch.device(device)
+    return model
 
 
 def _find(kind: str, path, dtype: str, config: dict | None, motion=None):

@@ -2,7 +2,7 @@
 
 import re
 
-from . import aliases, camera, decode, editor, encode, evaluate, load, options, sample, tracks, video
+from . import aliases, camera, decode, editor, encode, evaluate, load, options, renamed, sample, tracks, video
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     name: cls
@@ -21,3 +21,5 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {name: display_name(name) for name 
 
 for name, words in aliases.ALIASES.items():
     NODE_CLASS_MAPPINGS[name].SEARCH_ALIASES = words
+
+NODE_CLASS_MAPPINGS |= renamed.former(NODE_CLASS_MAPPINGS)  # without a display name: not offered, only found

@@ -37,7 +37,8 @@ class TrajectoryDecode:
         if not isinstance(samples, Tensor) or samples.ndim != 5:
             raise InputError("latent: these are not the latents of a video ([1, channels, frames, h, w]).")
         height, width = samples.shape[-2] * vae.spatial, samples.shape[-1] * vae.spatial
-        host.ready(vae, working_bytes=vae_bytes(min(width, tile or width), min(height, tile or height), vae))
+        needed = vae_bytes(min(width, tile or width), min(height, tile or height), vae)
+        host.ready(vae, needed, f"decoding {width}x{height}")
         try:
             latents = vae.latent_format.from_plain(samples.float())
             with vae.watched(host.check_cancelled):

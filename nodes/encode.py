@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from ..models.common.pictures import cover, fit_tracks, to_pixels
 from ..trajectory import Tracks
 from ..trajectory.spread import MOST, spread
 from .camera import check_poses
-from .host import host
+from .host import file_name, host
 from .inputs import InputError, as_tracks, check_image, choice, integer, naming, number, socket, text
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,13 @@ class TrajectoryTextEncode:
         }  # fmt: skip
 
     def encode(self, text_encoder, positive: str, negative: str = ""):
-        host.ready(text_encoder)
+        host.ready(text_encoder, doing="encoding the prompts")
         tokens = []
         for name, prompt in (("positive", positive), ("negative", negative)):
             host.check_cancelled()
             with naming(name):
                 tokens.append(text_encoder.encode(prompt).float().cpu()[None])
-        return (TextConditioning(*tokens),)
+        return (TextConditioning(*tokens, encoder=file_name(text_encoder)),)
 
 
 class TrajectoryTextFromConditioning:
@@ -86,8 +87,8 @@ class TrajectoryTextFromConditioning:
         }  # fmt: skip
 
     def convert(self, positive, negative=None):
-        tokens = tokens_of(positive, "positive")
-        return (TextConditioning(tokens, None if negative is None else tokens_of(negative, "negative")),)
+        tokens = [tokens_of(positive, "positive"), None if negative is None else tokens_of(negative, "negative")]
+        return (TextConditioning(*tokens, encoder="the encoder of the connected CONDITIONING"),)
 
 
 def tokens_of(conditioning, node_input: str) -> Tensor:
@@ -261,7 +262,7 @@ class TrajectoryEncode:
         if "image_tokens" in model.extras:
             extras["image_tokens"] = image_tokens(image, image_encoder, clip_vision_output)
         if shape is not None or tracks is not None:
-            host.ready(vae, working_bytes=vae_bytes(width, height, vae))
+            host.ready(vae, vae_bytes(width, height, vae), f"encoding {width}x{height}")
 
         def encoded(tile: int | None):
             return model.encode_motion(
@@ -278,7 +279,7 @@ class TrajectoryEncode:
         shown = motion.shown
         if shown is None:
             shown = torch.zeros(1, height, width, 3) if image is None else image[:1]
-        return motion, shown.float().cpu(), on_video
+        return replace(motion, model=file_name(model)), shown.float().cpu(), on_video
 
 
 def tracks_on_video(tracks: Tracks, image: Tensor | None, width: int, height: int, fit: str) -> Tracks:

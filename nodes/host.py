@@ -1,11 +1,12 @@
-"""The one place that touches ComfyUI: folders, devices and memory, progress, previews, interruption, saving places.
+"""What the nodes ask of what they run in: folders, devices and memory, progress, previews, interruption, saving places.
 
-`host` is a `ComfyHost` inside a running ComfyUI and a `PlainHost` everywhere else; both answer the same questions. It
-knows no node and no maths.
+`host` is a `ComfyHost` (comfy_host.py) inside a running ComfyUI and a `PlainHost` everywhere else; both answer the same
+questions. It knows no node and no maths.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import weakref
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from .inputs import InputError
+
+log = logging.getLogger(__name__)
 
 PACK = Path(__file__).resolve().parents[1]
 EXAMPLES = PACK / "web" / "examples"
@@ -45,6 +48,25 @@ def find(names: list[str], name: str) -> str | None:
     """The entry of `names` that is `name`, whichever way its slashes lean (workflows travel between systems)."""
     wanted = name.replace("\\", "/")
     return next((entry for entry in names if entry.replace("\\", "/") == wanted), None)
+
+
+def file_name(model) -> str:
+    """Of a model, for sentences."""
+    return model.path.name if model.path else type(model.module).__name__
+
+
+def weight_bytes(model) -> int:
+    return sum(value.nbytes for value in (*model.module.parameters(), *model.module.buffers()))
+
+
+def memory_sentence(model, device, size: int, there: int, working: int, doing: str) -> str:
+    """What was loaded, where, and what is expected beside it. size, there, working: bytes of the weights, of those on
+    the device, and of what `doing` needs."""
+    place = f"{there / 2**20:,.1f} of {size / 2**20:,.1f} MiB on {device}"
+    if there < size:
+        place += ", the rest is lent to it for each use"
+    expected = f"; {working / 2**20:,.1f} MiB more are expected to be needed" if working else ""
+    return f"{doing or 'using it'}: {file_name(model)}, {place}{expected}."
 
 
 class Host:
@@ -86,6 +108,12 @@ class Host:
                 "Put it there, or choose another file."
             )
         return path
+
+    def tiny_decoder(self, name: str) -> Path | None:
+        """The user's file of a tiny decoder for previews, whose name begins so, from the folder vae_approx."""
+        files = self._model_files("vae_approx")
+        found = next((file for file in files if Path(file.replace("\\", "/")).name.startswith(name)), None)
+        return found and self._model_path("vae_approx", found)
 
     def own_tokenizer(self, folder: str) -> Path | None:
         """A folder with a tokenizer that the host carries itself, for text encoders whose file has none."""
@@ -149,6 +177,10 @@ class PlainHost(Host):
         taken = [file.name[len(name) + 1 :].split("_")[0] for file in folder.glob(f"{name}_*")]
         return folder, name, max((int(number) for number in taken if number.isdigit()), default=0) + 1
 
+    def place(self, kind: str) -> torch.device:
+        """Where the weights of a model of that kind lie when it was loaded."""
+        return self.device(kind)
+
     def make_room(self, weights_bytes: int, kind: str) -> None:
         """Called before a model of that size is loaded onto the device."""
         self.clear_device(keep=None)
@@ -166,11 +198,13 @@ class PlainHost(Host):
             if other is not None and getattr(other, "module", other) is not kept and self.device().type != "cpu":
                 other.to("cpu")
 
-    def ready(self, model, working_bytes: int = 0) -> None:
-        """Moves the model to its device, and others off it."""
+    def ready(self, model, working_bytes: int = 0, doing: str = "") -> None:
+        """Moves the model to its device, and others off it. working_bytes: what `doing` needs too, for the log."""
         self.clear_device(keep=model)
         self._loaded = [weakref.ref(model)]
         model.to(self.device())
+        size = weight_bytes(model)
+        log.info(memory_sentence(model, self.device(), size, size, working_bytes, doing))
 
     def free(self) -> None:
         if torch.cuda.is_available():
@@ -186,138 +220,13 @@ class PlainHost(Host):
         return PlainProgress(total, self.make_bar(label, total) if self.make_bar else None)
 
 
-class ComfyHost(Host):
-    """Inside ComfyUI: its folders, its memory manager, its progress and its cancel button."""
-
-    def __init__(self) -> None:
-        import comfy.model_management
-        import comfy.model_patcher
-        import comfy.utils
-        import folder_paths
-
-        self.folders, self.utils = folder_paths, comfy.utils
-        self.management, self.patcher = comfy.model_management, comfy.model_patcher
-
-    def device(self, kind: str = "diffusion_models") -> torch.device:
-        if kind == "vae":
-            return self.management.vae_device()
-        if kind in ("text_encoders", "clip_vision"):
-            return self.management.text_encoder_device()
-        return self.management.get_torch_device()
-
-    def _offload_device(self, kind: str) -> torch.device:
-        if kind == "vae":
-            return self.management.vae_offload_device()
-        if kind in ("text_encoders", "clip_vision"):
-            return self.management.text_encoder_offload_device()
-        return self.management.unet_offload_device()
-
-    def folder_of(self, kind: str) -> str:
-        return " or ".join(self.folders.get_folder_paths(kind))
-
-    def _model_files(self, kind: str) -> list[str]:
-        return self.folders.get_filename_list(kind)
-
-    def _model_path(self, kind: str, name: str) -> Path | None:
-        entry = find(self._model_files(kind), name)
-        path = entry and self.folders.get_full_path(kind, entry)
-        return Path(path) if path else None
-
-    def input_folder(self) -> Path:
-        return Path(self.folders.get_input_directory())
-
-    def _input_path(self, name: str) -> Path:
-        path = Path(self.folders.get_annotated_filepath(name)).resolve()
-        inside = any(path.is_relative_to(Path(folder).resolve()) for folder in (
-            self.input_folder(), self.folders.get_output_directory(), self.folders.get_temp_directory()))  # fmt: skip
-        return path if inside else self.input_folder() / Path(name).name
-
-    def _output_place(self, prefix: str) -> tuple[Path, str, int]:
-        folder, name, counter, _, _ = self.folders.get_save_image_path(prefix, self.folders.get_output_directory())
-        return Path(folder), name, counter
-
-    def own_tokenizer(self, folder: str) -> Path | None:
-        found = Path(self.utils.__file__).parent / "text_encoders" / folder
-        return found if found.is_dir() else None
-
-    def make_room(self, weights_bytes: int, kind: str) -> None:
-        self.management.free_memory(weights_bytes * 1.1 + self.management.minimum_inference_memory(), self.device(kind))
-
-    def show_background(self, frames: Tensor) -> list[dict]:
-        from PIL import Image
-
-        folder, name, counter, subfolder, _ = self.folders.get_save_image_path(
-            "trajectory_background", self.folders.get_temp_directory()
-        )
-        shown = []
-        count = min(len(frames), MOST_BACKGROUNDS)
-        for i, index in enumerate(torch.linspace(0, len(frames) - 1, count).round().long()):
-            pixels = frames[index].detach().float().nan_to_num(0).clamp(0, 1) * 255
-            picture = Image.fromarray(pixels.round().to("cpu", torch.uint8).numpy())
-            picture.thumbnail((BACKGROUND_SIDE, BACKGROUND_SIDE))
-            file = f"{name}_{counter + i:05}_.jpg"
-            picture.save(Path(folder) / file, quality=90)
-            shown.append({"filename": file, "subfolder": subfolder, "type": "temp"})
-        server = self.server()
-        if server is not None and server.client_id is not None:
-            size = {"width": frames.shape[2], "height": frames.shape[1], "frames": len(frames)}
-            message = {"node": server.last_node_id, "images": shown, **size}
-            server.send_sync("trajectory.background", message, server.client_id)
-        return shown
-
-    def on_post(self, route: str, answer: Callable[[bytes, dict], dict]) -> None:
-        server = self.server()
-        if server is None:
-            return
-        from aiohttp import web
-
-        @server.routes.post(route)
-        async def handle(request):
-            try:
-                return web.json_response(answer(await request.read(), dict(request.query)))
-            except ValueError as error:
-                return web.json_response({"error": str(error)}, status=400)
-
-    def server(self):
-        """ComfyUI's web server; None where its code runs without one."""
-        return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-
-    def manage(self, model, kind: str):
-        """Puts a model that was just loaded onto its device under ComfyUI's memory manager."""
-        # In a container of its own, because ComfyUI sets attributes that a transformers module has as properties.
-        container = torch.nn.ModuleList([model.module])
-        patcher = self.patcher.ModelPatcher(container, self.device(kind), self._offload_device(kind))
-        # It is already there: what ModelPatcher.load would have noted.
-        container.device, container.model_loaded_weight_memory = patcher.load_device, patcher.model_size()
-        container.current_weight_patches_uuid = patcher.patches_uuid
-        model.host_patcher = patcher
-        self.management.load_models_gpu([patcher], force_full_load=True)
-        return model
-
-    def ready(self, model, working_bytes: int = 0) -> None:
-        """Loads the model onto its device; models of other nodes make room for it and for `working_bytes`."""
-        patcher = model.host_patcher
-        self.management.load_models_gpu([patcher], memory_required=working_bytes, force_full_load=True)
-        model.to(patcher.load_device)
-
-    def free(self) -> None:
-        self.management.soft_empty_cache()
-
-    def is_out_of_memory(self, error: Exception) -> bool:
-        return isinstance(error, self.management.OOM_EXCEPTION)
-
-    def check_cancelled(self) -> None:
-        self.management.throw_exception_if_processing_interrupted()
-
-    def progress(self, total: int, label: str) -> Progress:
-        return ComfyProgress(total, self.utils.ProgressBar(total))
-
-
 class Progress:
     """A bar of `total` steps. `update(done, picture)`: steps done, and perhaps a preview [height, width, 3] in 0..1."""
 
     def __init__(self, total: int, bar) -> None:
         self.total, self.bar, self.done = total, bar, 0
+
+    shows = False  # whether anybody sees the pictures
 
     def __enter__(self) -> Progress:
         return self
@@ -337,20 +246,17 @@ class PlainProgress(Progress):
             self.bar.close()
 
 
-class ComfyProgress(Progress):
-    def update(self, done: int, picture: Tensor | None = None) -> None:
-        preview = None
-        if picture is not None:
-            from PIL import Image
-
-            pixels = (picture.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
-            preview = ("JPEG", Image.fromarray(pixels), PREVIEW_SIDE)
-        self.bar.update_absolute(done, self.total, preview)
-
-
 def running_in_comfyui() -> bool:
     """ComfyUI has loaded its own modules long before it imports a node pack; nothing is imported to find out."""
     return all(name in sys.modules for name in ("folder_paths", "comfy.model_management", "comfy.utils"))
 
 
-host: PlainHost | ComfyHost = ComfyHost() if running_in_comfyui() else PlainHost()
+def choose() -> Host:
+    if not running_in_comfyui():
+        return PlainHost()
+    from .comfy_host import ComfyHost  # which stands on what is above
+
+    return ComfyHost()
+
+
+host = choose()

@@ -13,7 +13,7 @@ from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
 from ..models.common.lora import Lora, read_lora
 from ..models.common.memory import advice
-from .host import EXAMPLE, EXAMPLES, ComfyHost, example_files, host
+from .host import EXAMPLE, EXAMPLES, PlainHost, example_files, host
 from .inputs import InputError, choice, naming, number, socket, verdict
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def load(loader, kind: str, name: str, node_input: str, weight_dtype: str, **opt
     path = host.model_path(kind, name, node_input)
     with naming(node_input):
         host.make_room(open_checkpoint(path, KIND[kind]).nbytes, kind)
-        return host.manage(loader(path, dtype=weight_dtype, device=host.device(kind), **options), kind)
+        places = {"device": host.device(kind), "place": host.place(kind)}
+        return host.manage(loader(path, dtype=weight_dtype, **places, **options), kind)
 
 
 class TrajectoryModelLoader:
@@ -93,7 +94,7 @@ class TrajectoryModelLoader:
             motion = host.model_path("diffusion_models", motion_name, "motion_name")
         options = as_the_host_allows(options or Options())
         given = {"motion": motion, "options": options}
-        if not isinstance(host, ComfyHost) and host.device().type == "cuda":
+        if isinstance(host, PlainHost) and host.device().type == "cuda":
             storage = weight_dtype if options.storage == "auto" else options.storage
             path = host.model_path("diffusion_models", model_name, "model_name")
             with naming("model_name"):
@@ -105,7 +106,7 @@ class TrajectoryModelLoader:
 
 def as_the_host_allows(options: Options) -> Options:
     """Inside ComfyUI, which moves parts of models itself beside those of other nodes, no block swap of our own."""
-    if options.blocks_on_device and isinstance(host, ComfyHost):
+    if options.blocks_on_device and not isinstance(host, PlainHost):
         log.info("blocks_on_device is left to ComfyUI, which loads as much of the model as fits.")
         return replace(options, blocks_on_device=0)
     return options
@@ -248,7 +249,7 @@ class ClipVision:
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
             picture = picture[:, top : top + side, left : left + side]
-        host.ready(self.encoder)
+        host.ready(self.encoder, doing="encoding the start image")
         return ClipVisionOutput(self.encoder.encode(picture).float().cpu())
 
 

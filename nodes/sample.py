@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..models import SCHEDULERS, ModelError, sample
 from .host import host
 from .inputs import InputError, choice, integer, number, socket
+from .preview import previewer
 
 
 class TrajectorySampler:
@@ -72,13 +74,18 @@ class TrajectorySampler:
                     "released "
                     "models): up to this change. 0: none, or what Trajectory Speed Options say. 0.1 is usual.",
                 ),
+                "batch": integer(
+                    1, 1, 64,
+                    "How many videos are made, of each connected latent too. They come out as with seed, seed + 1, … "
+                    "alone, one after the other.",
+                ),
             },
         }  # fmt: skip
 
     def sample(
         self, model, text, motion, steps: int = 0, cfg: float = 0.0, shift: float = 0.0, scheduler: str = "auto",
         seed: int = 0, denoise: float = 1.0, latent: dict | None = None, cfg_rescale: float = 0.0,
-        step_cache: float = 0.0,
+        step_cache: float = 0.0, batch: int = 1,
     ):  # fmt: skip
         defaults = model.defaults
         steps, cfg, shift = steps or defaults["steps"], cfg or defaults["cfg"], shift or defaults["shift"]
@@ -88,24 +95,33 @@ class TrajectorySampler:
                 "denoise, latent: a denoise below 1 refines a video that is there already. Connect its latents to "
                 "latent, or set denoise to 1."
             )
-        latents = None if latent is None or denoise == 1 else normalised(latent, model)
-        host.ready(model, working_bytes=working_bytes(model, motion))
-        with host.progress(steps, "sampling") as progress, model.watched(host.check_cancelled):
+        starts = [None] if latent is None or denoise == 1 else normalised(latent, model).split(1)
+        starts = [start for start in starts for _ in range(batch)]
+        try:
+            model.check_inputs(text, motion)  # before 14B weights are loaded
+        except ModelError as error:
+            raise InputError(f"text or motion: {error}") from error
+        doing = f"sampling {motion.frames} frames of {motion.width}x{motion.height}"
+        host.ready(model, working_bytes(model, motion), doing)
+        look, videos = previewer(model), []
+        try:
+            with host.progress(steps * len(starts), "sampling") as progress, model.watched(host.check_cancelled):
+                for index, start in enumerate(starts):
 
-            def report(step: int, steps: int, x0: Tensor) -> None:
-                host.check_cancelled()
-                progress.update(step, preview(model.latent_format, x0))
+                    def report(step: int, steps: int, x0: Tensor) -> None:
+                        host.check_cancelled()
+                        progress.update(steps * len(videos) + step, look(x0) if progress.shows else None)
 
-            try:
-                latents = sample(
-                    model, text, motion, steps=steps, cfg=cfg, shift=shift, scheduler=scheduler, seed=seed,
-                    denoise=denoise, latents=latents, callback=report, cfg_rescale=cfg_rescale, step_cache=step_cache,
-                )  # fmt: skip
-            except ModelError as error:
-                raise InputError(f"text, motion or latent: {error}") from error
-            finally:
-                host.free()
-        return ({"samples": model.latent_format.to_plain(latents.float()).cpu()},)
+                    videos.append(sample(
+                        model, text, motion, steps=steps, cfg=cfg, shift=shift, scheduler=scheduler,
+                        seed=(seed + index) % 2**64, denoise=denoise, latents=start, callback=report,
+                        cfg_rescale=cfg_rescale, step_cache=step_cache,
+                    ))  # fmt: skip
+        except ModelError as error:
+            raise InputError(f"text, motion or latent: {error}") from error
+        finally:
+            host.free()
+        return ({"samples": model.latent_format.to_plain(torch.cat(videos).float()).cpu()},)
 
 
 def normalised(latent: dict, model) -> Tensor:
@@ -113,17 +129,8 @@ def normalised(latent: dict, model) -> Tensor:
     channels = len(model.latent_format.mean)
     if not isinstance(samples, Tensor) or samples.ndim != 5 or samples.shape[1] != channels:
         found = list(samples.shape) if isinstance(samples, Tensor) else type(samples).__name__
-        raise InputError(f"latent: the latents of a video are [1, {channels}, frames, h, w]; these are {found}.")
-    return model.latent_format.from_plain(samples[:1].float())
-
-
-def preview(latent_format, x0: Tensor) -> Tensor | None:
-    """[height, width, 3] in 0..1 of the middle frame of normalised latents [1, channels, frames, h, w]; None where no
-    way is known to look at them without the VAE."""
-    if not latent_format.rgb:
-        return None
-    middle = x0.shape[2] // 2
-    return latent_format.picture(x0[0, :, middle : middle + 1])[0]
+        raise InputError(f"latent: the latents of a video are [videos, {channels}, frames, h, w]; these are {found}.")
+    return model.latent_format.from_plain(samples.float())
 
 
 def working_bytes(model, motion) -> int:

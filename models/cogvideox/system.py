@@ -89,12 +89,13 @@ class CogVideoXModel(VideoModel):
         self.check_text(text, self.config.text_embed_dim, self.config.max_text_seq_length)
         if ("image" in motion.plain) != (self.variant == "i2v"):
             raise ModelError(
-                f"The motion was encoded for another variant of CogVideoX than {self.path.name} ({self.variant}): "
-                "connect this model to the encode node too."
+                f"The motion was encoded for {motion.model}, another variant of CogVideoX than {self.path.name} "
+                f"({self.variant}): connect the same model to both nodes."
             )
         if "flow" in motion.inputs and not self.config.traj_extractor_channels:
             raise ModelError(
-                f"The motion follows tracks, but {self.path.name} has no Tora parts: connect the same model to both."
+                f"The motion of {motion.model} follows tracks, but {self.path.name} has no Tora parts: connect the "
+                "same model to both nodes."
             )
 
     def resolve_method(self, method: str, driven: bool) -> str:

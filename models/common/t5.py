@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError, ModelError
+from .placed import Placed
 from .tokens import read_json
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ KEPT = ("norm", "relative_attention_bias")  # weights that stay out of fp8
 NAMES = ("tokenizer.json", "spiece.model")
 
 
-class TextEncoder:
+class TextEncoder(Placed):
     """A T5 encoder and its tokenizer. `config`: transformers'; `width`: of the rows it gives; `length`: tokens at
     most."""
 
@@ -39,14 +40,6 @@ class TextEncoder:
 
     def use_tokenizer(self, folder: Path) -> None:
         self.tokenizer = read_tokenizer(folder / "tokenizer.json")
-
-    @property
-    def device(self) -> torch.device:
-        return self.module.shared.weight.device
-
-    def to(self, device):
-        self.module.to(device)
-        return self
 
     def ids(self, prompt: str) -> list[int]:
         """At most `length` token ids, the last of them </s>."""

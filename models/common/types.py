@@ -11,10 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TextConditioning:
-    """Encoded prompts, [batch, tokens, dim] each; `negative` may be absent where guidance is not used."""
+    """Encoded prompts, [batch, tokens, dim] each; `negative` may be absent where guidance is not used. encoder: what
+    encoded them, for errors."""
 
     positive: Tensor
     negative: Tensor | None = None
+    encoder: str = "another encoder"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Motion:
 
     inputs: arguments of the transformer while the motion acts; plain: the same without motion, for the steps before
     `start` and from `end` on (fractions of the schedule). shown: [frames, height, width, 3] in 0..1, the picture of it.
-    latents: normalised, of a video that sampling with denoise below 1 starts from.
+    latents: normalised, of a video that sampling with denoise below 1 starts from. model: file name of the model that
+    it was made for, for errors.
     """
 
     family: str
@@ -36,6 +39,7 @@ class Motion:
     end: float = 1.0
     shown: Tensor | None = field(default=None, repr=False)
     latents: Tensor | None = field(default=None, repr=False)
+    model: str = "another model"
 
     def at(self, fraction: float) -> Mapping[str, Tensor]:
         """The transformer's arguments at a fraction of the schedule, 0 = pure noise."""
@@ -47,13 +51,14 @@ class LatentFormat:
     """Between plain latents (what a VAE gives, what ComfyUI's LATENT holds) and normalised ones (what is sampled).
 
     mean, std: a value a channel. rgb: a row of three a channel, rgb_bias: three; a linear picture in -1..1 of
-    normalised latents.
+    normalised latents. tiny_decoder: how the file name of a tiny decoder begins that can show them.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     rgb: tuple[tuple[float, float, float], ...]
     rgb_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    tiny_decoder: str | None = None
 
     def statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         options = {"dtype": latents.dtype, "device": latents.device}

@@ -21,6 +21,7 @@ from .errors import ModelError
 from .lora import Lora, applied
 from .ops import multiplies_fp8, use_fp8_products
 from .options import Options
+from .placed import Placed
 from .schedulers import FLOW
 from .step_cache import StepCache
 from .swap import CudaPlacement, Placement, Swap
@@ -34,7 +35,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass
-class VideoModel:
+class VideoModel(Placed):
     """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
     computation; loras: what `running` adds to the weights; options: how it is held and run, see `settle`. A family adds
     `encode_motion`, `predict` and its own checks."""
@@ -163,8 +164,8 @@ class VideoModel:
         """ModelError where text or motion were made for another model."""
         if motion.family != self.family:
             raise ModelError(
-                f"The motion was encoded for a {motion.family} model, the model is {self.path.name} ({self.family}): "
-                "connect this model to the encode node too."
+                f"The motion was encoded for {motion.model} ({motion.family}), the model is {self.path.name} "
+                f"({self.family}): connect the same model to both nodes."
             )
 
     def check_text(self, text: TextConditioning, width: int, length: int) -> None:
@@ -175,10 +176,13 @@ class VideoModel:
             if tokens.ndim != 3 or tokens.shape[-1] != width:
                 raise ModelError(
                     f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, {width}]: it was "
-                    f"encoded with another system's text encoder. {self.text_encoder}"
+                    f"encoded by {text.encoder}, which belongs to another system. {self.text_encoder}"
                 )
             if tokens.shape[1] > length:
-                raise ModelError(f"The {name} text has {tokens.shape[1]} tokens, {self.path.name} takes {length}.")
+                raise ModelError(
+                    f"The {name} text has {tokens.shape[1]} tokens of {text.encoder}, {self.path.name} takes {length}. "
+                    f"{self.text_encoder}"
+                )
 
     def step_cache(self, threshold: float, steps: int) -> StepCache:
         """TeaCache for one half of the guidance in a run of `steps`; ModelError where the model's figures are not
@@ -187,8 +191,7 @@ class VideoModel:
         if known is None:
             raise ModelError(
                 f"TeaCache knows no figures of {self.path.name}: set the step cache to 0, or in Trajectory Speed "
-                "Options "
-                "to easycache, which needs none."
+                "Options to easycache, which needs none."
             )
         return StepCache(known, threshold, steps, self.first_steps)
 
@@ -204,7 +207,7 @@ class VideoModel:
 
 
 @dataclass
-class VideoVAE:
+class VideoVAE(Placed):
     """A VAE between pixels in -1..1 and normalised latents. `module.encode` gives plain latents, `module.decode` takes
     them, for any clip of 4n + 1 frames."""
 
@@ -228,11 +231,6 @@ class VideoVAE:
     @property
     def temporal(self) -> int:
         return self.module.temporal
-
-    def to(self, device: torch.device | str):
-        self.module.to(device)
-        self.device = torch.device(device)
-        return self
 
     def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
         """look() before every chunk of frames that is encoded or decoded; what it raises ends the work."""

@@ -91,8 +91,8 @@ class EasyAnimateModel(VideoModel):
         given = motion.inputs.get("y")
         if (0 if given is None else given.shape[1]) != self.config.in_channels - self.config.out_channels:
             raise ModelError(
-                f"The motion was encoded for another variant of EasyAnimate than {self.path.name} ({self.variant}): "
-                "connect this model to the encode node too."
+                f"The motion was encoded for {motion.model}, another variant of EasyAnimate than {self.path.name} "
+                f"({self.variant}): connect the same model to both nodes."
             )
 
     def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:

@@ -16,6 +16,7 @@ from ..common.checkpoint import Checkpoint, assign
 from ..common.description import Description
 from ..common.errors import CheckpointError, ModelError
 from ..common.ops import prepare
+from ..common.placed import Placed
 from ..common.tokens import read_json, read_qwen
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ KEYS = ((STEM + r"((?:embed_tokens|layers)\..*)", r"\1"),)
 NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.weight")
 
 
-class TextEncoder:
+class TextEncoder(Placed):
     """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up.
     comfy_tokenizer: where ComfyUI carries the tokenizer (Qwen2.5's has the same words and control ids)."""
 
@@ -47,14 +48,6 @@ class TextEncoder:
 
     def use_tokenizer(self, folder: Path) -> None:
         self.tokenizer, self.pad = find_tokenizer(folder, folder)
-
-    @property
-    def device(self) -> torch.device:
-        return self.module.embed_tokens.weight.device
-
-    def to(self, device) -> TextEncoder:
-        self.module.to(device)
-        return self
 
     def encode(self, prompt: str) -> Tensor:
         """[256, dim] for a prompt of any length, the padding included: the video model attends to it.
@@ -95,9 +88,9 @@ def load(
     last = found.config["num_hidden_layers"] - 1
     module = build({**found.config, "num_hidden_layers": last})
     assign(module, checkpoint.part(found.kind), key_map=KEYS, ignore=(*NOT_TEXT, STEM + rf"layers\.{last}\..*"))
-    set_frequencies(module, "cpu")
+    set_frequencies(module)
     prepare(module, dtype, device, keep=("norm", "embed_tokens"))
-    set_frequencies(module, device)  # again: 16 bits are not enough for them
+    set_frequencies(module)  # again: 16 bits are not enough for them
     tokenizer, pad = find_tokenizer(checkpoint.path, tokenizer)
     return TextEncoder(module, tokenizer, checkpoint.path, pad)
 
@@ -118,11 +111,11 @@ def build(sizes: dict) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def set_frequencies(module: nn.Module, device) -> None:
+def set_frequencies(module: nn.Module) -> None:
     """The rotary frequencies, which no file holds, in float32 whatever the weights are."""
     dim = module.config.hidden_size // module.config.num_attention_heads
     frequency = 1 / THETA ** (torch.arange(0, dim, 2, dtype=torch.int64).float() / dim)
-    module.rotary_emb.inv_freq = module.rotary_emb.original_inv_freq = frequency.to(device)
+    module.rotary_emb.inv_freq = module.rotary_emb.original_inv_freq = frequency
 
 
 TOKENIZER_ADVICE = (

@@ -48,4 +48,4 @@ def latent_format(stated: dict):
     if not rows:
         return WAN21
     *factors, bias = (tuple(row) for row in rows)
-    return replace(WAN21, rgb=tuple(factors), rgb_bias=bias)
+    return replace(WAN21, rgb=tuple(factors), rgb_bias=bias, tiny_decoder=None)

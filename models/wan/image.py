@@ -11,6 +11,7 @@ from ..common.checkpoint import Checkpoint, assign
 from ..common.description import Description
 from ..common.errors import ModelError
 from ..common.ops import prepare
+from ..common.placed import Placed
 
 # OpenAI CLIP's statistics: wan/modules/clip.py:_clip (mean, std).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -36,21 +37,13 @@ NOT_VISION = (r"textual\..*", r"text_model\..*", r"log_scale", r"logit_scale", r
               r"vision_model\.embeddings\.position_ids")  # fmt: skip
 
 
-class ImageEncoder:
+class ImageEncoder(Placed):
     """CLIP's vision transformer. `config`: transformers' CLIPVisionConfig; `width`: of the tokens it gives."""
 
     def __init__(self, module: nn.Module, path=None):
         self.module, self.path = module, path
         self.config = module.config
         self.width: int = module.config.hidden_size
-
-    @property
-    def device(self) -> torch.device:
-        return inner(self.module).embeddings.class_embedding.device
-
-    def to(self, device) -> "ImageEncoder":
-        self.module.to(device)
-        return self
 
     def encode(self, image: Tensor) -> Tensor:
         """image [batch, height, width, 3] (or without batch) in 0..1 -> [batch, 1 + patches, dim]: what the last

@@ -23,4 +23,5 @@ RGB = (
 )  # fmt: skip
 RGB_BIAS = (-0.1835, -0.0868, -0.3360)
 
-WAN21 = LatentFormat(MEAN, STD, RGB, RGB_BIAS)
+# madebyollin/taehv: taew2_1.pth or .safetensors.
+WAN21 = LatentFormat(MEAN, STD, RGB, RGB_BIAS, tiny_decoder="taew2_1")

@@ -82,8 +82,14 @@ class WanVideoModel(VideoModel):
         wanted, given = self.config.in_dim - self.config.out_dim, motion.inputs.get("y")
         if (0 if given is None else given.shape[1]) != wanted:
             raise ModelError(
-                f"The motion was encoded for another variant of Wan than {self.path.name} ({self.variant}): "
-                "connect this model to the encode node too."
+                f"The motion was encoded for {motion.model}, another variant of Wan than {self.path.name} "
+                f"({self.variant}): connect the same model to both nodes."
+            )
+        seen = motion.inputs.get("clip_fea")
+        if seen is not None and seen.shape[-1] != self.config.clip_dim:
+            raise ModelError(
+                f"The motion was encoded for {motion.model} with image tokens {list(seen.shape)}; {self.path.name} "
+                f"reads [1, tokens, {self.config.clip_dim}]: connect the same model to both nodes."
             )
 
     def resolve_method(self, method: str, tracks: Tracks | None) -> str:
@@ -146,6 +152,11 @@ class WanVideoModel(VideoModel):
             raise ModelError("A start image needs the VAE to encode it.")
         if vae.family != self.family or vae.channels != self.config.out_dim:
             raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: a Wan 2.1 VAE is needed.")
+        if vae.latent_format != self.latent_format:
+            raise ModelError(
+                f"{vae.path.name} makes other latents than {self.path.name} was trained on: the embedded model needs "
+                "the embedded VAE, every other one Wan 2.1's."
+            )
         self.check_image_tokens(image_tokens)
 
         picture, box = cover(to_pixels(image), width, height, fit)

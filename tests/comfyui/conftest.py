@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from comfyui.host import Host
+from comfyui_trajectory.nodes.host import PlainHost
 from PIL import Image
 from tiny import FILES, write_tiny
 from tiny_easyanimate import write_tiny as write_tiny_easyanimate
@@ -28,18 +30,37 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(NO_HOST)
 
 
-@pytest.fixture(scope="session")
-def host(tmp_path_factory):
+def started(base: Path, packs: Sequence[Path] = ()) -> Host:
+    """A ComfyUI whose folders are below `base`, with the tiny models; skips the test where there is none."""
     checkout = os.environ.get("COMFYUI_PATH")
     if not checkout:
         pytest.skip(NO_HOST)
     if not (Path(checkout) / "main.py").is_file():
         pytest.fail(f"COMFYUI_PATH={checkout} is not a ComfyUI checkout: it has no main.py")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    base = tmp_path_factory.mktemp("comfyui")
     write_files(base)
-    with Host(Path(checkout), python, base, os.environ.get("COMFYUI_FRONTEND")) as host:
+    return Host(Path(checkout), python, base, os.environ.get("COMFYUI_FRONTEND"), packs)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("comfyui")) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def probed(tmp_path_factory):
+    """Another ComfyUI, with the tests' own pack beside ours: probe/ says what it can do."""
+    with started(tmp_path_factory.mktemp("probed"), [Path(__file__).with_name("probe")]) as host:
+        yield host
+
+
+@pytest.fixture
+def files_of_probed(probed, monkeypatch):
+    """What runs in this process finds the same model files and pictures."""
+    monkeypatch.setenv("TRAJECTORY_MODELS", str(probed.base / "models"))
+    monkeypatch.setenv("TRAJECTORY_DEVICE", "cpu")
+    monkeypatch.setattr(PlainHost, "input_folder", lambda self: probed.base / "input")
 
 
 def frontends() -> dict[str, Path]:

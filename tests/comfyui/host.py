@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,11 +109,13 @@ class Client:
 class Host(Client):
     """`with Host(comfyui, python, base) as host`: ready for prompts inside the block, gone after it."""
 
-    def __init__(self, comfyui: Path, python: str, base: Path, frontend: str | None = None):
+    def __init__(self, comfyui: Path, python: str, base: Path, frontend: str | None = None, packs: Sequence[Path] = ()):
         self.base = base
         for name in FOLDERS:
             (base / name).mkdir(parents=True, exist_ok=True)
         self.pack = install_pack(base / "custom_nodes")
+        for folder in packs:  # beside ours
+            shutil.copytree(folder, base / "custom_nodes" / folder.name, dirs_exist_ok=True)
         self.log_path, self.warnings_path = base / "log.txt", base / "warnings.txt"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -130,6 +130,8 @@ def test_progress_and_a_preview_come_with_every_step_and_cancel_ends_the_next(ti
         pass
 
     class Bar:
+        shows = True
+
         def update(self, done, picture=None):
             seen.append((done, picture.shape))
 

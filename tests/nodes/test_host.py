@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from comfyui_trajectory.nodes import host as host_module
-from comfyui_trajectory.nodes.host import ComfyHost, PlainHost, find
+from comfyui_trajectory.nodes.comfy_host import ComfyHost
+from comfyui_trajectory.nodes.host import PlainHost, find
 from comfyui_trajectory.nodes.inputs import InputError
 
 from ..tiny import FILES
@@ -77,6 +78,9 @@ class FakePatcher:
 
     def model_size(self):
         return sum(value.nbytes for value in self.model.state_dict().values())
+
+    def loaded_size(self):
+        return self.model.model_loaded_weight_memory
 
 
 @pytest.fixture
@@ -149,20 +153,23 @@ def test_only_comfyuis_own_folders_are_read(comfy, tmp_path):
             comfy.host.input_path(name, "file")
 
 
-def test_a_model_is_under_comfyuis_memory_manager_from_loading_on(comfy):
-    model = SimpleNamespace(module=torch.nn.Linear(4, 4), moved=[])
+def test_a_comfyui_that_lends_no_weights_has_models_whole_under_its_memory_manager_from_loading_on(comfy, caplog):
+    caplog.set_level("INFO")
+    model = SimpleNamespace(module=torch.nn.Linear(4, 4), path=Path("ati.safetensors"), moved=[])
     model.to = lambda device: model.moved.append(device)
     comfy.host.make_room(1000, "vae")
     assert comfy.freed >= 1000
     comfy.host.manage(model, "vae")
     ((patchers, _),) = comfy.loaded
     container = patchers[0].model
-    assert list(container) == [model.module]
+    assert container.diffusion_model is model.module
     assert container.model_loaded_weight_memory == 4 * (16 + 4)  # it is where it was loaded: not to be counted twice
-    comfy.host.ready(model, working_bytes=77)
+    comfy.host.ready(model, 77 * 2**20, "sampling")
     patchers, options = comfy.loaded[1]
-    assert patchers == [model.host_patcher] and options["memory_required"] == 77
+    assert patchers == [model.host_patcher] and options == {"memory_required": 77 * 2**20, "force_full_load": True}
     assert model.moved == [torch.device("cpu")]
+    (line,) = caplog.messages
+    assert line == "sampling: ati.safetensors, 0.0 of 0.0 MiB on cpu; 77.0 MiB more are expected to be needed."
 
 
 def test_progress_and_preview_reach_comfyuis_bar_and_cancel_its_exception(comfy):

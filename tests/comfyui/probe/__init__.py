@@ -1,0 +1,144 @@
+"""A second pack for the tests' ComfyUI: tells what is loaded, and brings about what is hard to wait for.
+
+Memory that is short, and failures and cancels at one exact call inside a network. It knows ComfyUI and torch only.
+"""
+
+import gc
+import sys
+from types import SimpleNamespace
+
+import comfy.model_management as management
+import comfy.sd
+import comfy.utils
+import folder_paths
+import psutil
+import torch
+from aiohttp import web
+from comfy.text_encoders import wan
+from server import PromptServer
+
+
+def patch_for(shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 3
+
+
+class ProbePatch:
+    """Adds a random difference to one parameter of a TRAJECTORY_MODEL; rank: of the difference, 0 for a full one."""
+
+    CATEGORY, RETURN_TYPES, FUNCTION = "probe", ("TRAJECTORY_MODEL",), "patch"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("TRAJECTORY_MODEL",), "key": ("STRING",), "strength": ("FLOAT",),
+                             "rank": ("INT",)}}  # fmt: skip
+
+    def patch(self, model, key, strength, rank):
+        ours = next(module for name, module in sys.modules.items() if name.endswith("ComfyUI-Trajectory.nodes.host"))
+        host = ours.host
+        shape = model.module.get_parameter(key).shape
+        if rank:
+            made = host.low_rank_patch(patch_for((shape[0], rank)), patch_for((rank, shape[1])), 0.7)
+        else:
+            made = ("diff", (patch_for(shape),))
+        return (host.with_patches(model, {key: made}, strength),)
+
+
+class ProbeClip:
+    """ComfyUI's own umT5 with its own tokenizer, in the size of a file that is smaller than the loader knows."""
+
+    CATEGORY, RETURN_TYPES, FUNCTION = "probe", ("CLIP",), "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"file": ("STRING",)}}
+
+    def load(self, file):
+        weights = comfy.utils.load_torch_file(folder_paths.get_full_path("text_encoders", file))
+        tokenizer = weights.pop("spiece_model")
+        heads = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"].shape[1]
+        vocabulary, width = weights["shared.weight"].shape
+        sizes = {
+            "d_model": width, "d_kv": width // heads, "num_heads": heads, "vocab_size": vocabulary,
+            "d_ff": weights["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"].shape[0],
+            "num_layers": len({key.split(".")[2] for key in weights if key.startswith("encoder.block.")}),
+        }  # fmt: skip
+        target = SimpleNamespace(params={}, clip=wan.te(), tokenizer=wan.WanT5Tokenizer)
+        clip = comfy.sd.CLIP(
+            target, tokenizer_data={"spiece_model": tokenizer},
+            model_options={"umt5xxl_model_config": sizes, "model_name": "umt5xxl"},
+        )  # fmt: skip
+        missing, left = clip.load_sd(weights)
+        assert not left and set(missing) <= {"logit_scale", "text_projection.weight"}, (missing, left)
+        return (clip,)
+
+
+NODE_CLASS_MAPPINGS = {"ProbePatch": ProbePatch, "ProbeClip": ProbeClip}
+routes = PromptServer.instance.routes
+budget = {"bytes": None}
+trap = {"handle": None}
+load = management.LoadedModel.model_load
+
+
+def load_in_part(self, lowvram_model_memory=0, **options):
+    """As on a device with room for that many bytes of weights, if a number is set."""
+    return load(self, budget["bytes"] or lowvram_model_memory, **options)
+
+
+management.LoadedModel.model_load = load_in_part
+
+
+@routes.get("/probe/memory")
+async def memory(request):
+    models = management.current_loaded_models
+    return web.json_response({
+        "rss": psutil.Process().memory_info().rss,
+        "loaded": [type(entry.model.model).__name__ for entry in models if entry.model is not None],
+        "in_part": [type(entry.model.model).__name__ for entry in models if entry.model.model.model_lowvram],
+    })
+
+
+@routes.get("/probe/alive")
+async def alive(request):
+    """The classes of the networks whose weights are still held by anything."""
+    gc.collect()
+    found = {id(module): module for module in gc.get_objects() if isinstance(module, torch.nn.Module)}
+    names = [type(module).__name__ for module in found.values() if hasattr(module, "diffusion_model")]
+    return web.json_response({"containers": names})
+
+
+@routes.post("/probe/lend")
+async def lend(request):
+    budget["bytes"] = (await request.json())["bytes"]
+    return web.json_response({})
+
+
+@routes.post("/probe/trap")
+async def set_trap(request):
+    """At call number `call` of a module of class `module`: "oom" raises what torch raises, "cancel" is the button."""
+    wanted = await request.json()
+    seen = {"calls": 0}
+
+    def spring(module, *_):
+        if type(module).__name__ != wanted["module"]:
+            return
+        seen["calls"] += 1
+        if seen["calls"] != wanted["call"]:
+            return
+        trap["handle"].remove()
+        trap["handle"] = None
+        if wanted["what"] == "oom":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB (simulated).")
+        management.interrupt_current_processing()
+
+    if trap["handle"] is not None:
+        trap["handle"].remove()
+    trap["handle"] = torch.nn.modules.module.register_module_forward_pre_hook(spring)
+    return web.json_response({})
+
+
+@routes.post("/probe/core_tracks")
+async def core_tracks(request):
+    """What ComfyUI's own reader of track text makes of it."""
+    from comfy_extras.nodes_wan import parse_json_tracks
+
+    return web.json_response(parse_json_tracks((await request.json())["text"]))
