@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..models import DTYPES, SCHEDULERS
+from ..models.common.options import ATTENTION, GUIDANCE, STEP_CACHES
 from ..trajectory.spread import MOST
 from .extras import add_extras
 
@@ -64,8 +65,9 @@ Runs a workflow file without ComfyUI, through the very nodes that ComfyUI runs. 
 API format are read. Pictures are taken from ./input or from a path; what is saved goes into the output folder."""
 
 INFO_ABOUT = """\
-Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format and the memory it
-needs; for a track file how many tracks and frames, on which canvas, and where they go."""
+Says what a file is without loading it: for a checkpoint its system, variant, sizes, number format, the memory it
+needs and the options with which it fits graphics cards; for a track file how many tracks and frames, on which canvas,
+and where they go."""
 
 EDITOR_ABOUT = """\
 Opens the spline editor in the browser, over a picture or a video, and saves the drawn tracks to a file.
@@ -112,6 +114,7 @@ def make_parser(actions: Mapping[str, Callable[[argparse.Namespace], None]]) -> 
         "--output", type=Path, default=Path("output"), metavar="FOLDER", help="where the files go (default: ./output)"
     )
     add_models(one)
+    add_options(one)
     add_sampling(one)
     add_extras(one)
 
@@ -133,6 +136,7 @@ examples:
     )
     many.add_argument("--overwrite", action="store_true", help="make videos again that exist")
     add_models(many)
+    add_options(many)
     add_sampling(many)
 
     graph = command(
@@ -192,6 +196,10 @@ examples:
     about.add_argument(
         "file", type=Path, metavar="FILE", help="a checkpoint (file, folder or index of shards) or a track file"
     )
+    about.add_argument(
+        "--size", type=size, default=(0, 0), metavar="WxH", help="memory for a clip of this size (default: as usual)"
+    )
+    about.add_argument("--frames", type=int, default=0, metavar="N", help="and of so many frames")
     about.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     judge = command(
@@ -222,6 +230,10 @@ def add_models(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors"
     )
+    group.add_argument(
+        "--lora", nargs="+", action="append", default=[], metavar=("FILE", "STRENGTH"),
+        help="a LoRA for the video model, and how strongly it acts (default: 1); may be given several times",
+    )  # fmt: skip
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
@@ -233,6 +245,28 @@ def add_models(target: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="where to compute, such as cuda:1 or cpu (default: the first GPU, else the CPU)",
     )
+
+
+def add_options(target: argparse.ArgumentParser) -> None:
+    group = target.add_argument_group("memory and speed (by default nothing that changes the video)")
+    group.add_argument(
+        "--blocks-on-device", type=int, default=0, metavar="N",
+        help="blocks of the model that a GPU holds at once; the others wait in host memory (default: 0, all)",
+    )  # fmt: skip
+    group.add_argument(
+        "--prefetch", type=int, default=1, metavar="N", help="blocks that are on their way meanwhile (default: 1)"
+    )
+    group.add_argument("--attention", choices=ATTENTION, default="auto", help="what computes the attention")
+    group.add_argument("--compile", action="store_true", help="compile the model's blocks with torch.compile")
+    group.add_argument("--guidance", choices=GUIDANCE, default="sequential", help="how both prompts are computed")
+    group.add_argument(
+        "--skip-steps", choices=STEP_CACHES, default="off", help="leave out steps that change little, by which method"
+    )
+    group.add_argument(
+        "--skip-threshold", type=float, default=0.1, metavar="X",
+        help="how much change may add up before a step is computed again (default: 0.1)",
+    )  # fmt: skip
+    group.add_argument("--fp8-products", action="store_true", help="multiply fp8 weights as fp8, where the GPU can")
 
 
 def add_sampling(target: argparse.ArgumentParser) -> None:

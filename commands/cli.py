@@ -11,8 +11,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..models import ModelError, Options
 from ..nodes.host import EXAMPLES, host
 from ..nodes.video import TrajectoryFlowFromVideo
 from ..trajectory import Tracks, parse_coordinates, read_tracks
@@ -59,15 +61,36 @@ def parser() -> argparse.ArgumentParser:
 
 def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
+    more = {"dtype": options.dtype, "loras": tuple(lora_of(parts) for parts in options.lora),
+            "options": options_of(options)}  # fmt: skip
     if not any(given.values()) and not options.image_encoder and not options.motion:
-        return ModelFiles(**{**vars(ModelFiles.embedded()), "dtype": options.dtype})
+        return replace(ModelFiles.embedded(), **more)
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
     if missing:
         parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
-    return ModelFiles(**given, image_encoder=options.image_encoder, motion=options.motion, dtype=options.dtype)
+    return ModelFiles(**given, image_encoder=options.image_encoder, motion=options.motion, **more)
 
 
-def pipeline(options: argparse.Namespace) -> Pipeline:
+def options_of(options: argparse.Namespace) -> Options:
+    """How the model is held and run."""
+    names = ("blocks_on_device", "prefetch", "attention", "compile", "guidance", "fp8_products")
+    try:
+        return Options(step_cache=options.skip_steps, step_cache_threshold=options.skip_threshold,
+                       **{name: getattr(options, name) for name in names})  # fmt: skip
+    except ModelError as error:
+        parser().error(str(error))
+
+
+def lora_of(parts: list[str]) -> tuple[str, float]:
+    """(file, strength) of what follows --lora."""
+    try:
+        name, strength = parts if len(parts) == 2 else (*parts, "1")
+        return name, float(strength)
+    except ValueError:
+        parser().error(f"--lora {' '.join(parts)}: write a file and, if you like, one number: how strongly it acts")
+
+
+def pipeline(options: argparse.Namespace, keep: bool = True) -> Pipeline:
     if options.device:
         os.environ["TRAJECTORY_DEVICE"] = options.device
     width, height = options.size
@@ -86,7 +109,7 @@ def pipeline(options: argparse.Namespace) -> Pipeline:
     given = {name: getattr(options, name) for name in names}
     encode = {"width": width, "height": height, **{name: value for name, value in given.items() if value is not None}}
     sampling = {name: getattr(options, name) for name in ("steps", "cfg", "shift", "scheduler")}
-    return Pipeline(model_files(options), encode, sampling, options.tile)
+    return Pipeline(model_files(options), encode, sampling, options.tile, keep)
 
 
 def tracks_of(text: str, canvas: tuple[int, int] | None) -> Tracks:
@@ -133,7 +156,7 @@ def generate(options: argparse.Namespace) -> None:
     show_bars(options.quiet)
     image = None if str(options.image) == "none" else read_image(options.image)
     tracks = all_tracks(options, None if image is None else (image.shape[2], image.shape[1]))
-    made = pipeline(options)
+    made = pipeline(options, keep=False)
     made.encode |= control_video(options) | inputs_of_encode(options)
     made.sampling |= inputs_of_sampler(options)
     frames, on_video = made.video(image, tracks, options.prompt or "", options.negative, options.seed)
@@ -177,7 +200,7 @@ def editor(options: argparse.Namespace) -> None:
 def info(options: argparse.Namespace) -> None:
     from .info import describe, in_words
 
-    found = describe(options.file)
+    found = describe(options.file, *options.size, options.frames)
     print(json.dumps(found, indent=2, default=str) if options.json else in_words(found))
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
-from ..models import embedded
+from ..models import Options, embedded
 from ..nodes.decode import TrajectoryDecode
 from ..nodes.encode import TrajectoryEncode, TrajectoryTextEncode
 from ..nodes.host import host
 from ..nodes.load import (
     NO_FILE,
     TrajectoryImageEncoderLoader,
+    TrajectoryLora,
     TrajectoryModelLoader,
     TrajectoryTextEncoderLoader,
     TrajectoryVAELoader,
@@ -30,7 +32,8 @@ OVERLAY_SIDE = 384  # pixels: small videos are enlarged before tracks are drawn,
 @dataclass(frozen=True)
 class ModelFiles:
     """Which files to use; `image_encoder` may be None where the model runs without one, `motion` where the model's own
-    file has the parts that follow tracks."""
+    file has the parts that follow tracks. loras: files and how strongly they act. options: how the
+    model is held and run."""
 
     model: str
     vae: str
@@ -38,6 +41,8 @@ class ModelFiles:
     image_encoder: str | None
     dtype: str = "auto"
     motion: str | None = None
+    loras: tuple[tuple[str, float], ...] = ()
+    options: Options = Options()
 
     @classmethod
     def embedded(cls) -> ModelFiles:
@@ -45,17 +50,47 @@ class ModelFiles:
 
 
 class Pipeline:
-    """The models of one run, loaded once, and what the command line lets be set of every video."""
+    """The models of a run, each loaded when it is first needed, and what the command line lets be set of every video.
 
-    def __init__(self, files: ModelFiles, encode: dict, sampling: dict, tile: int = 0):
+    keep: whether the encoders stay in memory for further videos; otherwise they leave it once they are used.
+    """
+
+    def __init__(self, files: ModelFiles, encode: dict, sampling: dict, tile: int = 0, keep: bool = True):
         """encode, sampling: inputs of TrajectoryEncode and TrajectorySampler beside the connected ones."""
-        (self.model,) = TrajectoryModelLoader().load(files.model, files.dtype, files.motion or NO_FILE)
-        (self.vae,) = TrajectoryVAELoader().load(files.vae)
-        (self.text_encoder,) = TrajectoryTextEncoderLoader().load(files.text_encoder)
-        self.image_encoder = None
-        if files.image_encoder:
-            (self.image_encoder,) = TrajectoryImageEncoderLoader().load(files.image_encoder)
-        self.encode, self.sampling, self.tile = encode, sampling, tile
+        for kind, name, option in (
+            ("diffusion_models", files.model, "--model"), ("vae", files.vae, "--vae"),
+            ("text_encoders", files.text_encoder, "--text-encoder"),
+            ("clip_vision", files.image_encoder, "--image-encoder"),
+        ):  # fmt: skip
+            if name is not None:
+                host.model_path(kind, name, option)  # a misspelt one is told before the first is loaded
+        self.files, self.encode, self.sampling, self.tile, self.keep = files, encode, sampling, tile, keep
+
+    @cached_property
+    def model(self):
+        files = self.files
+        (model,) = TrajectoryModelLoader().load(files.model, files.dtype, files.motion or NO_FILE, files.options)
+        for name, strength in files.loras:
+            (model,) = TrajectoryLora().add(model, name, strength)
+        return model
+
+    @cached_property
+    def vae(self):
+        return TrajectoryVAELoader().load(self.files.vae)[0]
+
+    @cached_property
+    def text_encoder(self):
+        return TrajectoryTextEncoderLoader().load(self.files.text_encoder)[0]
+
+    @cached_property
+    def image_encoder(self):
+        return TrajectoryImageEncoderLoader().load(self.files.image_encoder)[0] if self.files.image_encoder else None
+
+    def done_with(self, name: str) -> None:
+        """Lets a model go that is not needed again."""
+        if not self.keep:
+            del self.__dict__[name]
+            host.free()
 
     @property
     def fps(self) -> float:
@@ -67,10 +102,12 @@ class Pipeline:
         """The frames [frames, height, width, 3] in 0..1 that a start image [1, height, width, 3] (or none) and tracks
         drawn on it become, and these tracks in pixels of the video."""
         (text,) = TrajectoryTextEncode().encode(self.text_encoder, prompt, negative)
+        self.done_with("text_encoder")
         motion, _, on_video = TrajectoryEncode().encode(
             self.model, self.vae, tracks=None if tracks is None else tracks.to_comfy(), start_image=image,
             image_encoder=self.image_encoder, **self.encode,
         )  # fmt: skip
+        self.done_with("image_encoder")
         (latent,) = TrajectorySampler().sample(self.model, text, motion, seed=seed, **self.sampling)
         (frames,) = TrajectoryDecode().decode(self.vae, latent, self.tile)
         return frames, None if on_video is None else Tracks.from_comfy(on_video)

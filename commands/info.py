@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..models import ModelError, info
+from ..models import ModelError, info, predict_memory
+from ..models.common.memory import suggestions
 from ..trajectory import TracksError, read_tracks
 
 TRACK_ENDINGS = (".json", ".npz", ".npy", ".txt")
 PICKLES = (".pth", ".pt")
 
 
-def describe(path: Path) -> dict:
-    """A dict with `what`: "tracks" or "checkpoint". The error of the reader that the file most likely was meant for."""
+def describe(path: Path, width: int = 0, height: int = 0, frames: int = 0) -> dict:
+    """What a file is, and of a model the memory for a clip of that size (0: its usual one): a dict with
+    `what`: "tracks" or "checkpoint". The error of the reader that the file most likely was meant for."""
     if not path.exists():
         raise ValueError(f"{path} does not exist.")
     if path.suffix.lower() in TRACK_ENDINGS and not path.name.endswith(".index.json"):
@@ -22,10 +24,27 @@ def describe(path: Path) -> dict:
             return describe_tracks(path)
         except TracksError as not_tracks:
             try:
-                return {"what": "checkpoint", **info(path)}
+                return describe_checkpoint(path, width, height, frames)
             except ModelError as not_weights:
                 raise ValueError(f"{not_weights} As a track file: {not_tracks}") from None
-    return {"what": "checkpoint", **info(path)}
+    return describe_checkpoint(path, width, height, frames)
+
+
+def describe_checkpoint(path: Path, width: int, height: int, frames: int) -> dict:
+    """What `models.info` says, and for a diffusion model `memory` (bytes at the peak of a step with a GPU), `work` (the
+    part of it that is not weights) and `cards` ({GB of a graphics card: options with which it fits, or None})."""
+    found = {"what": "checkpoint", **info(path)}
+    if found["kind"] == "diffusion model" and found["problem"] is None:
+        as_stored = predict_memory(path, width, height, frames)
+        in_fp8 = None if "float8" in " ".join(found["dtypes"]) else predict_memory(
+            path, width, height, frames, dtype="fp8_e4m3fn"
+        )  # fmt: skip
+        cards = suggestions(as_stored, in_fp8)
+        found |= {
+            "memory": as_stored.weights + as_stored.work, "work": as_stored.work,
+            "cards": {card: None if options is None else options.changed() for card, options in cards.items()},
+        }  # fmt: skip
+    return found
 
 
 def describe_tracks(path: Path) -> dict:
@@ -77,12 +96,23 @@ def checkpoint_in_words(found: dict) -> str:
     ]
     lines += [f"  {name:<13} {value}" for name, value in found["sizes"].items()]
     if found["memory"]:
-        lines.append(f"  memory        about {size(found['memory'])} for the weights and one usual clip")
+        lines.append(f"  memory        about {size(found['memory'])} for the weights and one clip")
+    for card, options in found.get("cards", {}).items():
+        lines.append(f"  {f'on {card} GB':<13} {in_options(options)}")
     if len(found.get("contents", ())) > 1:
         lines.append(f"  holds         {', '.join(found['contents'])}")
     if found["problem"]:
         lines.append(f"  problem       {found['problem']}")
     return "\n".join(lines)
+
+
+def in_options(options: dict | None) -> str:
+    """Options as they are written on the command line."""
+    if options is None:
+        return "does not fit at this size"
+    names = {"storage": "dtype"}
+    given = [f"--{names.get(name, name).replace('_', '-')} {value}" for name, value in options.items()]
+    return " ".join(given) or "fits as it is"
 
 
 def size(count: float) -> str:

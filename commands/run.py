@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,12 +30,23 @@ def run_workflow(path: Path, settings: Mapping[str, str] = {}, tell=lambda step:
         raise GraphError(
             f"{path}: the workflow has no output node (Save Video, Save Image …), so there is nothing to run."
         )
-    for step in in_order(steps, outputs):
+    order = in_order(steps, outputs)
+    waiting = Counter(source for step in order for source in sources(step))
+    for step in order:
         tell(step)
         host.check_cancelled()
         results[step.id], shown = run_step(step, results)
         made += [*shown.get("files", ()), *shown.get("text", ())]
+        for source in sources(step):
+            waiting[source] -= 1
+            if not waiting[source]:
+                del results[source]  # an encoder's memory is free before the video model runs
     return made
+
+
+def sources(step: Step) -> list[str]:
+    """The steps whose outputs it takes, once for each."""
+    return [link.source for link in step.inputs.values() if isinstance(link, Link)]
 
 
 def class_of(step: Step) -> type:
@@ -56,9 +68,16 @@ def change(steps: dict[str, Step], key: str, value: str) -> None:
             raise GraphError(f"{key}: {step.name} has no input '{name}'; it has {', '.join(inputs)}.")
         kind = inputs[name][0]
         try:
-            step.inputs[name] = {"INT": int, "FLOAT": float}.get(kind, str)(value)
+            step.inputs[name] = {"INT": int, "FLOAT": float, "BOOLEAN": yes_or_no}.get(kind, str)(value)
         except (TypeError, ValueError):
-            raise GraphError(f"{key}: '{value}' is not a number.") from None
+            wanted = "true or false" if kind == "BOOLEAN" else "a number"
+            raise GraphError(f"{key}: '{value}' is not {wanted}.") from None
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 def in_order(steps: dict[str, Step], outputs: list[Step]) -> list[Step]:

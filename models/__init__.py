@@ -11,23 +11,26 @@ from pathlib import Path
 
 import torch
 
-from .common.checkpoint import open_checkpoint
+from .common.checkpoint import Checkpoint, open_checkpoint
 from .common.errors import CheckpointError, ModelError
+from .common.memory import Memory, measure
 from .common.ops import DTYPES
+from .common.options import Options
 from .common.registry import identify, info
 from .common.sampling import sample
 from .common.schedulers import SCHEDULERS
 from .common.types import LatentFormat, Motion, TextConditioning
 
 __all__ = [
-    "DTYPES", "SCHEDULERS", "CheckpointError", "LatentFormat", "ModelError", "Motion", "TextConditioning", "embedded",
-    "info", "load_image_encoder", "load_model", "load_text_encoder", "load_vae", "sample",
+    "DTYPES", "SCHEDULERS", "CheckpointError", "LatentFormat", "Memory", "ModelError", "Motion", "Options",
+    "TextConditioning", "embedded", "info", "load_image_encoder", "load_model", "load_text_encoder", "load_vae",
+    "predict_memory", "sample",
 ]  # fmt: skip
 
 
 def load_model(
     path, *, motion=None, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None,
-    place: torch.device | str | None = None,
+    place: torch.device | str | None = None, options: Options = Options(),
 ):  # fmt: skip
     """The diffusion model in a checkpoint; its family, variant and sizes are read from the file.
 
@@ -35,9 +38,32 @@ def load_model(
     where they are not in the model's own (Tora's fuser or traj_extractor). dtype: one of DTYPES, how the weights are
     kept ('auto': as in the file). device: where the model runs. place: where its weights lie, if not there (for a host
     that moves them itself). config: sizes that the file cannot tell.
+    options: how the model is held in memory and run; its storage, where not 'auto', is used in place of dtype.
     CheckpointError names what is wrong.
     """
-    return _load("diffusion model", "load_model", path, dtype, device, config, place, motion)
+    dtype = dtype if options.storage == "auto" else options.storage
+    if options.blocks_on_device and place is None:
+        place = "cpu"  # swapped blocks go to the device in turn
+    return _load("diffusion model", "load_model", path, dtype, device, config, place, motion).settle(options)
+
+
+def predict_memory(
+    path, width: int = 0, height: int = 0, frames: int = 0, *, motion=None, dtype: str = "auto", device: str = "cuda"
+) -> Memory:  # fmt: skip
+    """What a diffusion model takes while it makes a clip of that size (0: its usual one), from the file's header alone.
+
+    dtype, motion: as for `load_model`; device: 'cuda', where 16 bit are computed in, or 'cpu' (32 bit).
+    """
+    checkpoint, found, family = _find("diffusion model", path, dtype, None, motion)
+    hollow = {
+        key: torch.empty(shape, dtype=checkpoint.dtypes[key], device="meta")
+        for key, shape in checkpoint.shapes.items() if not key.endswith("comfy_quant")
+    }  # fmt: skip
+    checkpoint = Checkpoint.from_tensors(hollow, checkpoint.path, checkpoint.metadata)
+    place = torch.device("cpu" if device == "cpu" else "meta")
+    model = family.load_model(checkpoint, found, dtype, place)
+    usual = (model.defaults[name] for name in ("width", "height", "frames"))
+    return measure(model, *(given or normal for given, normal in zip((width, height, frames), usual)))
 
 
 def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None, place=None):
@@ -61,6 +87,15 @@ def load_image_encoder(
 
 
 def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None, place, motion=None, **options):
+    checkpoint, found, family = _find(kind, path, dtype, config, motion)
+    model = getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
+    model.to(device if place is None else place)
+    model.device = torch.device(device)
+    return model
+
+
+def _find(kind: str, path, dtype: str, config: dict | None, motion=None):
+    """The checkpoint, what it is, and the folder of its family."""
     if dtype not in DTYPES:
         raise ModelError(f"dtype is '{dtype}': it must be one of {', '.join(DTYPES)}.")
     checkpoint = open_checkpoint(path, kind)
@@ -71,10 +106,7 @@ def _load(kind: str, loader: str, path, dtype: str, device, config: dict | None,
             raise ModelError(f"{path} is a {found.family} model, which takes no file of motion parts such as {motion}.")
         checkpoint = family.with_motion(checkpoint, found, motion)
         found = identify(checkpoint, kind, config)
-    model = getattr(family, loader)(checkpoint, found, dtype, torch.device(device), **options)
-    model.to(device if place is None else place)
-    model.device = torch.device(device)
-    return model
+    return checkpoint, found, family
 
 
 EMBEDDED = {

@@ -2,11 +2,11 @@
 
 import re
 
-from . import aliases, camera, decode, editor, encode, evaluate, load, renamed, sample, tracks, video
+from . import aliases, camera, decode, editor, encode, evaluate, load, options, renamed, sample, tracks, video
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     name: cls
-    for module in (load, editor, video, tracks, camera, encode, sample, decode, evaluate)
+    for module in (load, options, editor, video, tracks, camera, encode, sample, decode, evaluate)
     for name, cls in vars(module).items()
     if isinstance(cls, type) and name.startswith("Trajectory") and hasattr(cls, "FUNCTION")
 }

@@ -5,6 +5,9 @@ ComfyUI reads them from the classes (server.py:node_info, SEARCH_ALIASES); older
 
 ALIASES: dict[str, list[str]] = {
     "TrajectoryModelLoader": ["load ati", "load tora", "load easyanimate", "wan model", "cogvideox", "diffusion model"],
+    "TrajectoryLora": ["load lora", "lora loader", "distill", "lightx2v"],
+    "TrajectoryMemoryOptions": ["block swap", "offload", "low vram", "fp8"],
+    "TrajectorySpeedOptions": ["teacache", "easycache", "sage attention", "torch compile", "faster"],
     "TrajectoryVAELoader": ["load vae", "wan vae", "cogvideox vae"],
     "TrajectoryTextEncoderLoader": ["load clip", "umt5", "t5", "qwen2-vl"],
     "TrajectoryImageEncoderLoader": ["load clip vision", "clip vision h"],

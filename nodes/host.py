@@ -36,7 +36,7 @@ PREVIEW_SIDE = 512  # pixels, the longest side of a preview
 
 
 def embedded_files(kind: str) -> list[str]:
-    files = EMBEDDED_FOLDER.glob("*" + EMBEDDED_ENDINGS[kind])
+    files = EMBEDDED_FOLDER.glob("*" + EMBEDDED_ENDINGS[kind]) if kind in EMBEDDED_ENDINGS else ()
     return sorted(EMBEDDED + file.name for file in files)
 
 
@@ -192,9 +192,10 @@ class PlainHost(Host):
 
     def clear_device(self, keep) -> None:
         """Moves models to the CPU where they would share a GPU's memory with `keep`."""
+        kept = getattr(keep, "module", keep)  # a model and the same one with a LoRA share their weights
         for reference in self._loaded:
             other = reference()
-            if other is not None and other is not keep and self.device().type != "cpu":
+            if other is not None and getattr(other, "module", other) is not kept and self.device().type != "cpu":
                 other.to("cpu")
 
     def ready(self, model, working_bytes: int = 0, doing: str = "") -> None:

@@ -36,6 +36,10 @@ def number(default: float, low: float, high: float, step: float, tooltip: str) -
     return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
 
 
+def flag(default: bool, tooltip: str) -> tuple:
+    return "BOOLEAN", {"default": default, "tooltip": tooltip}
+
+
 def text(default: str, tooltip: str, **options) -> tuple:
     return "STRING", {"default": default, "tooltip": tooltip, **options}
 

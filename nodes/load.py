@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ..models import load_image_encoder, load_model, load_text_encoder, load_vae
+from ..models import Options, load_image_encoder, load_model, load_text_encoder, load_vae, predict_memory
 from ..models.common.checkpoint import open_checkpoint
 from ..models.common.description import KINDS
-from .host import EXAMPLE, EXAMPLES, example_files, host
-from .inputs import InputError, choice, naming, verdict
+from ..models.common.lora import Lora, read_lora
+from ..models.common.memory import advice
+from .host import EXAMPLE, EXAMPLES, PlainHost, example_files, host
+from .inputs import InputError, choice, naming, number, socket, verdict
+
+log = logging.getLogger(__name__)
 
 NO_FILE = "none"
 DTYPE_TOOLTIP = "The number format of the weights. auto: as the file stores them (float32 arithmetic on a CPU). "
@@ -64,6 +71,11 @@ class TrajectoryModelLoader:
                     "Tora's trajectory parts, where they are not in the model's own file: fuser*.safetensors, with its "
                     "traj_extractor*.safetensors beside it. The model is then CogVideoX-5B.",
                 ),
+                "options": socket(
+                    "TRAJECTORY_OPTIONS",
+                    "How the model is held in memory and run, from Trajectory Memory Options or Trajectory Speed "
+                    "Options.",
+                ),
             },
         }  # fmt: skip
 
@@ -74,11 +86,81 @@ class TrajectoryModelLoader:
             found = validate_file("diffusion_models", motion_name, "motion_name")
         return found
 
-    def load(self, model_name: str, weight_dtype: str = "auto", motion_name: str = NO_FILE):
-        options = {}
+    def load(
+        self, model_name: str, weight_dtype: str = "auto", motion_name: str = NO_FILE, options: Options | None = None
+    ):  # fmt: skip
+        motion = None
         if motion_name != NO_FILE:
-            options["motion"] = host.model_path("diffusion_models", motion_name, "motion_name")
-        return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype, **options),)
+            motion = host.model_path("diffusion_models", motion_name, "motion_name")
+        options = as_the_host_allows(options or Options())
+        given = {"motion": motion, "options": options}
+        if isinstance(host, PlainHost) and host.device().type == "cuda":
+            storage = weight_dtype if options.storage == "auto" else options.storage
+            path = host.model_path("diffusion_models", model_name, "model_name")
+            with naming("model_name"):
+                memory = predict_memory(path, motion=motion, dtype=storage)
+            if sentence := advice(path.name, memory, options, torch.cuda.mem_get_info(host.device())[0]):
+                log.warning("%s", sentence)
+        return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype, **given),)
+
+
+def as_the_host_allows(options: Options) -> Options:
+    """Inside ComfyUI, which moves parts of models itself beside those of other nodes, no block swap of our own."""
+    if options.blocks_on_device and not isinstance(host, PlainHost):
+        log.info("blocks_on_device is left to ComfyUI, which loads as much of the model as fits.")
+        return replace(options, blocks_on_device=0)
+    return options
+
+
+class TrajectoryLora:
+    CATEGORY = "Trajectory/loaders"
+    DESCRIPTION = (
+        "Adds a LoRA to the video model: a style, a motion, or a distilled one that needs a few steps only. Several "
+        "may "
+        "follow one another. The model that goes in stays as it is."
+    )
+    RETURN_TYPES = ("TRAJECTORY_MODEL",)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("The model with the LoRA.",)
+    FUNCTION = "add"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {
+            "required": {
+                "model": socket("TRAJECTORY_MODEL", "The video model that the LoRA was made for."),
+                "lora_name": choice(
+                    host.model_files("loras"),
+                    "The LoRA file, from models/loras. Files of the official tools, diffusers, Kijai and kohya are "
+                    "read.",
+                ),
+                "strength": number(
+                    1.0, -10.0, 10.0, 0.05,
+                    "How strongly it acts: 1 is as trained, 0 is without, below 0 the opposite.",
+                ),
+            }
+        }  # fmt: skip
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, lora_name: str):
+        return validate_file("loras", lora_name, "lora_name")
+
+    def add(self, model, lora_name: str, strength: float = 1.0):
+        path = host.model_path("loras", lora_name, "lora_name")
+        with naming("lora_name"):
+            lora = read_lora(path, model.module, model.lora_keys, strength)
+        return (patched_by_host(model, lora) if hasattr(host, "with_patches") else model.with_lora(lora),)
+
+
+def patched_by_host(model, lora: Lora):
+    """The model with the LoRA in the hands of a host that patches weights itself, while it moves them."""
+    shapes = {name: value.shape for name, value in model.module.named_parameters()}
+    patches = {
+        name: host.low_rank_patch(patch.up, patch.down, patch.scale) if patch.diff is None
+        else ("diff", (patch.diff.reshape(shapes[name]),))
+        for name, patch in lora.patches.items()
+    }  # fmt: skip
+    return host.with_patches(model, patches, lora.strength)
 
 
 class TrajectoryVAELoader:

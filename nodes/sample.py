@@ -70,8 +70,9 @@ class TrajectorySampler:
                 ),
                 "step_cache": number(
                     0.0, 0.0, 1.0, 0.005,
-                    "EasyAnimate: leaves out steps that hardly change anything (TeaCache). 0: none is left out; 0.1 "
-                    "is what the official nodes propose.",
+                    "Leaves out steps that hardly change anything (TeaCache, with the published figures of the "
+                    "released "
+                    "models): up to this change. 0: none, or what Trajectory Speed Options say. 0.1 is usual.",
                 ),
                 "batch": integer(
                     1, 1, 64,

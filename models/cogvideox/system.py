@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...trajectory import Tracks
 from ...trajectory.flow import flow_video
@@ -21,8 +21,9 @@ from ..common.errors import ModelError
 from ..common.pictures import cover, fit_tracks, seen, to_pixels
 from ..common.sampling import make_noise
 from ..common.schedulers import DIFFUSION
+from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
-from ..common.video import VideoModel, VideoVAE
+from ..common.video import Shapes, VideoModel, VideoVAE
 from .latents import drawn, image_conditioning, latent_format
 from .tiles import Tiling
 
@@ -30,6 +31,14 @@ log = logging.getLogger(__name__)
 
 # What the official scripts use: alibaba/Tora diffusers-version/inference.py. The shift is snr_shift_scale.
 DEFAULTS = {"fps": 8.0, "steps": 50, "cfg": 6.0, "shift": 1.0, "scheduler": "dpm_sde"}
+# Coefficients of TeaCache by (dim, patch_size_t, variant), of CogVideoX 5B and 1.5 5B: ali-vilab/TeaCache
+# TeaCache4CogVideoX1.5/teacache_sample_video.py. Tora is trained on 5B, whose figures it takes.
+STEP_CACHE = {
+    (3072, 1, "t2v"): (-1.53880483e03, 8.43202495e02, -1.34363087e02, 7.97131516e00, -5.23162339e-02),
+    (3072, 1, "i2v"): (-1.53880483e03, 8.43202495e02, -1.34363087e02, 7.97131516e00, -5.23162339e-02),
+    (3072, 2, "t2v"): (2.50210439e02, -1.65061612e02, 3.57804877e01, -7.81551492e-01, 3.58559703e-02),
+    (3072, 2, "i2v"): (1.22842302e02, -1.04088754e02, 2.62981677e01, -3.06009921e-01, 3.71213220e-02),
+}
 METHODS = ("auto", "tora", "none")
 MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and take very long
 DRAW = 0  # seed of the VAE's draws, which are conditioning: the same tracks give the same motion
@@ -186,10 +195,31 @@ class CogVideoXModel(VideoModel):
             on_frame = fit_tracks(tracks, picture_width, picture_height, width, height, box)
         return flow_video(on_frame.resample(frames), width, height, device)
 
-    def predict(self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """v of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]."""
+    def step_cache_coefficients(self) -> tuple[float, ...] | None:
+        return STEP_CACHE.get((self.config.dim, self.config.patch_size_t, self.variant))
+
+    def groups(self) -> list[tuple[nn.Module, ...]]:
+        blocks = self.module.transformer_blocks
+        return list(zip(blocks, self.module.fuser) if self.config.traj_extractor_channels else zip(blocks))
+
+    def kept_at(self, width: int, height: int, frames: int, halves: int) -> list[dict | None]:
+        return [{}] * halves  # one for both, since what is kept is of the flow and not of the prompt
+
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
+        shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
+        found = {"image": (1, extra, *shape[1:])} if extra else {}
+        if self.config.traj_extractor_channels:
+            found["flow"] = (1, *shape)
+        return (self.config.max_text_seq_length, self.config.text_embed_dim), found
+
+    def predict(
+        self, x: Tensor, t: Tensor, text: Tensor, inputs: Mapping[str, Tensor], cache: StepCache | None = None,
+        kept: dict | None = None,
+    ) -> Tensor:  # fmt: skip
+        """v of the noisy latents `x` [batch, channels, frames, h, w] at timesteps `t` [batch]. cache, kept: of a run,
+        see CogVideoXTransformer."""
         cast = {name: value.to(self.device, self.dtype) for name, value in inputs.items()}
-        return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast)
+        return self.module(x.to(self.dtype), t, text.to(self.dtype), **cast, cache=cache, kept=kept)
 
 
 def fitted_flow(video: Tensor, width: int, height: int, frames: int) -> Tensor:

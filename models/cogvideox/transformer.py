@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.rope import apply_rotary, sinusoidal_embedding
+from ..common.norm import modulated
+from ..common.pieces import in_pieces
+from ..common.rope import after_text, apply_rotary, sinusoidal_embedding
+from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
 from .positions import rotary_positions, sinusoidal_positions
 from .tora import MotionFuser, TrajectoryExtractor
@@ -71,8 +74,8 @@ class LayerNormZero(nn.Module):
         values = self.linear(F.silu(time))[:, None].chunk(6, dim=-1)
         shift, scale, gate, text_shift, text_scale, text_gate = values
         return (
-            modulate(self.norm, video, shift, scale),
-            modulate(self.norm, text, text_shift, text_scale),
+            modulated(self.norm, video, shift, scale),
+            modulated(self.norm, text, text_shift, text_scale),
             gate,
             text_gate,
         )
@@ -80,6 +83,8 @@ class LayerNormZero(nn.Module):
 
 class Attention(nn.Module):
     """Joint attention of text and video tokens, q and k normalised in each head; only video tokens are rotated."""
+
+    attend_by = staticmethod(attention)
 
     def __init__(self, config: CogVideoXConfig):
         super().__init__()
@@ -90,15 +95,16 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = nn.LayerNorm(head_dim, 1e-6), nn.LayerNorm(head_dim, 1e-6)
 
     def forward(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """rotary: of text and video tokens, see `after_text`."""
         count = text.shape[1]
         x = torch.cat([text, video], dim=1)
         q, k = self.norm_q(self.heads(self.to_q(x))), self.norm_k(self.heads(self.to_k(x)))
-        q, k = (torch.cat([y[:, :, :count], apply_rotary(y[:, :, count:], rotary)], dim=2) for y in (q, k))
-        out = self.to_out[0](attention(q, k, self.heads(self.to_v(x))))
+        q, k = (apply_rotary(y.transpose(1, 2), rotary) for y in (q, k))  # [batch, heads, tokens, head_dim]
+        out = self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x)).transpose(1, 2)))
         return out[:, count:], out[:, :count]
 
     def heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [batch, heads, tokens, head_dim]
+        return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
 
 
 class GELU(nn.Module):
@@ -116,7 +122,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GELU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return in_pieces(self.net, x, self.net[0].proj)
 
 
 class Block(nn.Module):
@@ -131,11 +137,11 @@ class Block(nn.Module):
         """video: [batch, tokens, dim]; fuse: applied to the video tokens that go into the attention."""
         h, h_text, gate, text_gate = self.norm1(video, text, time)
         h, h_text = self.attn1(h if fuse is None else fuse(h), h_text, rotary)
-        video, text = video + gate * h, text + text_gate * h_text
+        video, text = torch.addcmul(video, gate, h), torch.addcmul(text, text_gate, h_text)
         h, h_text, gate, text_gate = self.norm2(video, text, time)
         h = self.ff(torch.cat([h_text, h], dim=1))
         count = text.shape[1]
-        return video + gate * h[:, count:], text + text_gate * h[:, :count]
+        return torch.addcmul(video, gate, h[:, count:]), torch.addcmul(text, text_gate, h[:, :count])
 
 
 class TimeEmbedding(nn.Module):
@@ -154,7 +160,7 @@ class NormOut(nn.Module):
         self.norm = nn.LayerNorm(config.dim, config.norm_eps)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return modulate(self.norm, x, *self.linear(F.silu(time))[:, None].chunk(2, dim=-1))
+        return modulated(self.norm, x, *self.linear(F.silu(time))[:, None].chunk(2, dim=-1))
 
 
 class CogVideoXTransformer(nn.Module):
@@ -181,14 +187,16 @@ class CogVideoXTransformer(nn.Module):
 
     def forward(
         self, x: Tensor, t: Tensor, text: Tensor, image: Tensor | None = None, flow: Tensor | None = None,
-        strength: float | Tensor = 1.0,
+        strength: float | Tensor = 1.0, cache: StepCache | None = None, kept: dict | None = None,
     ) -> Tensor:  # fmt: skip
         """v of `x`.
 
         x: [batch, out_channels, frames, height, width] noisy latents, sides multiples of the patch size. t: [batch]
         timesteps 0..999. text: [batch, tokens, text_embed_dim]. image: [batch, in_channels - out_channels, frames,
         height, width] latents of the start image (i2v). flow: [batch, out_channels, frames, height, width] latents of
-        the flow video (Tora), or None for plain CogVideoX; strength: factor of its features. -> the shape of x.
+        the flow video (Tora), or None for plain CogVideoX; strength: factor of its features. cache: of this run; where
+        it says so, the blocks are skipped and their last change is used again. kept: a dict that is given again at each
+        step with the same flow and strength, which keeps their features. -> the shape of x.
         """
         config = self.config
         time = self.time_embedding(sinusoidal_embedding(t, config.dim).to(x.dtype))
@@ -198,12 +206,21 @@ class CogVideoXTransformer(nn.Module):
         grid = tuple(grid_of(config, *x.shape[2:]))
         tokens = self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
         text, video = tokens[:, : text.shape[1]], tokens[:, text.shape[1] :]
-        rotary = rotary_positions(config, grid, x.device)
-        features = [None] * config.num_layers if flow is None else self.traj_extractor(flow, strength)
-        for index, block in enumerate(self.transformer_blocks):
-            video, text = block(video, text, time, rotary, self.fused(index, features[index], grid))
-        video = self.proj_out(self.norm_out(self.norm_final(video), time))
-        return self.unpatchify(video, grid)
+        rotary = after_text(rotary_positions(config, grid, x.device), text.shape[1])
+        known = {} if kept is None or flow is None else kept
+        if "features" not in known:
+            none = [None] * config.num_layers
+            known["features"] = none if flow is None else self.traj_extractor(flow, strength)
+        features = known["features"]
+
+        def run(video: Tensor) -> Tensor:
+            words = text
+            for index, block in enumerate(self.transformer_blocks):
+                video, words = block(video, words, time, rotary, self.fused(index, features[index], grid))
+            return video
+
+        video = through(cache, lambda: time, video, run)
+        return self.unpatchify(self.proj_out(self.norm_out(self.norm_final(video), time)), grid)
 
     def fused(self, index: int, feature: Tensor | None, grid: tuple[int, int, int]):
         """The fuser of a block as a function of its video tokens [batch, tokens, dim]; None without a feature."""
@@ -223,10 +240,6 @@ class CogVideoXTransformer(nn.Module):
         x = x.unflatten(1, grid).unflatten(4, (-1, t, p, p))
         x = x.permute(0, 4, 1, 5, 2, 6, 3, 7)  # [batch, channels, frames, t, height, p, width, p]
         return x.flatten(6).flatten(4, 5).flatten(2, 3)
-
-
-def modulate(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, norm(x), 1 + scale)
 
 
 def grid_of(config: CogVideoXConfig, frames: int, height: int, width: int) -> torch.Size:

@@ -1,4 +1,4 @@
-"""Normalisations that several families share. Plain modules."""
+"""Normalisations that several families share, in as few passes over the tokens as torch allows."""
 
 from __future__ import annotations
 
@@ -16,4 +16,26 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+        wide = x.float()
+        if x.device.type != "cpu":
+            return F.rms_norm(wide, x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+        # torch has no kernel of its own for it on a CPU: the norm is read in one pass, without squares in between.
+        square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1]
+        normed = (wide * torch.rsqrt(square + self.eps)).to(x.dtype)
+        if torch.is_grad_enabled() or normed.dtype != self.weight.dtype:
+            return normed * self.weight
+        return normed.mul_(self.weight)  # where it is: new memory costs more than the product
+
+
+def modulated(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """norm(x) * (1 + scale) + shift in the width of x. x: [batch, tokens, dim]; shift, scale: [batch, 1, dim].
+
+    With a batch of one the same numbers hold for all tokens, so that they are the norm's own weight and bias.
+    """
+    plain = type(norm) is nn.LayerNorm and (norm.weight is None or norm.weight.device == x.device)
+    if len(x) > 1 or not plain:
+        return torch.addcmul(shift.to(x.dtype), norm(x), (1 + scale).to(x.dtype))
+    weight, bias = 1 + scale.flatten(), shift.flatten()
+    if norm.weight is not None:
+        weight, bias = norm.weight * weight, torch.addcmul(bias, norm.bias, weight)
+    return F.layer_norm(x, norm.normalized_shape, weight.to(x.dtype), bias.to(x.dtype), norm.eps)

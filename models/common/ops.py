@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, ModelError
 
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+E4M3 = torch.float8_e4m3fn
+FP8 = (E4M3, torch.float8_e5m2)
 NAMES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
          "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}  # fmt: skip
 DTYPES = ("auto", *NAMES)
@@ -35,6 +36,39 @@ class CastEmbedding(nn.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids).to(self.compute)
+
+
+class ScaledLinear(CastLinear):
+    """A Linear layer whose fp8 weight is multiplied as it is, with inputs that are brought to fp8 on the way in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        largest = torch.finfo(E4M3).max
+        scale = (rows.abs().amax().float() / largest).clamp(min=torch.finfo(torch.float32).tiny)
+        small = (rows.float() / scale).clamp_(-largest, largest).to(E4M3)
+        own = self._buffers.get("scale_weight")
+        own = torch.ones((), device=x.device) if own is None else own.float().reshape(())
+        width = torch.bfloat16 if x.dtype == torch.float32 else x.dtype
+        bias = None if self.bias is None else self.bias.to(width)
+        product = torch._scaled_mm(small, self.weight.t(), scale_a=scale, scale_b=own, bias=bias, out_dtype=width)
+        return product.to(x.dtype).reshape(*x.shape[:-1], -1)
+
+
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether fp8 matrix products are done by the hardware: NVIDIA Ada (8.9) and newer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def use_fp8_products(module: nn.Module) -> int:
+    """Lets the Linear layers that hold fp8 weights with one scale multiply them as such; gives how many."""
+    count = 0
+    for layer in module.modules():
+        if type(layer) is CastLinear and layer.weight.dtype in FP8 and not any(n % 16 for n in layer.weight.shape):
+            scale = layer._buffers.get("scale_weight")
+            if scale is None or scale.numel() == 1:
+                layer.__class__ = ScaledLinear
+                count += 1
+    return count
 
 
 def real_weight(layer: nn.Linear, dtype: torch.dtype) -> Tensor:

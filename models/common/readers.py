@@ -5,12 +5,13 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from .entry import Entry
 from .errors import CheckpointError
+from .gguf import read_gguf
 
 # Names of the safetensors header (huggingface/safetensors, README "Format").
 SAFETENSORS_DTYPES = {
@@ -34,15 +35,6 @@ MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
 WEIGHT_ENTRIES = ("state_dict", "model_state_dict", "model", "module")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a file: its shape and dtype, and a function that maps it (reading nothing until it is used)."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    load: Callable[[], torch.Tensor]
-
-
 def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     """The files that belong to `path`, their tensors by name, and the metadata of the header.
 
@@ -52,7 +44,7 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     files = find_files(path)
     entries, metadata = {}, {}
     for file in files:
-        more, header = _read_pickle(file) if file.suffix.lower() in PICKLES else _read_safetensors(file)
+        more, header = reader_of(file)(file)
         twice = [key for key in more if key in entries]
         if twice:
             raise CheckpointError(
@@ -64,6 +56,11 @@ def read(path: Path) -> tuple[list[Path], dict[str, Entry], dict[str, str]]:
     if not entries:
         raise CheckpointError(f"{path} holds no tensors. Download the file again.")
     return files, entries, _config_beside(path, files[0]) | metadata
+
+
+def reader_of(file: Path) -> Callable[[Path], tuple[dict[str, Entry], dict[str, str]]]:
+    ending = file.suffix.lower()
+    return _read_pickle if ending in PICKLES else read_gguf if ending == ".gguf" else _read_safetensors
 
 
 def _config_beside(path: Path, file: Path) -> dict[str, str]:
@@ -88,11 +85,6 @@ def find_files(path: Path) -> list[Path]:
         return _files_of_folder(path)
     if path.name.endswith(".json"):
         return _files_of_index(path)
-    if path.suffix.lower() == ".gguf":
-        raise CheckpointError(
-            f"{path} is a GGUF file, which is not supported. Use the .safetensors version of the "
-            "model; an fp8 file needs about as much memory as a Q8 GGUF."
-        )
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes). Download the file again.")
     return _siblings(path)
@@ -192,18 +184,32 @@ def _what_it_is(start: bytes) -> str:
     if start.startswith(b"PK"):
         return " but a torch or zip archive: rename it to .pth if it is a torch checkpoint"
     if start.startswith(b"GGUF"):
-        return " but a GGUF file, which is not supported"
+        return " but a GGUF file: give it that ending"
     return ""
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+class _Mapped:
+    """A safetensors file that is mapped when the first of its tensors is used: what it holds is told from its header,
+    also on a machine that could not map it."""
 
+    def __init__(self, file: Path):
+        self.file, self.handle = file, None
+
+    def tensor(self, key: str) -> torch.Tensor:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self.handle = self.handle or safe_open(str(self.file), framework="pt", device="cpu")
+            return self.handle.get_tensor(key)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.file} cannot be read as safetensors ({error}). Download the file again."
+            ) from error
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     header, metadata, _ = read_header(file)
-    try:
-        handle = safe_open(str(file), framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} cannot be read as safetensors ({error}). Download the file again.") from error
+    mapped = _Mapped(file)
     entries = {}
     for key, entry in header.items():
         dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
@@ -212,7 +218,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
                 f"{file}: {key!r} is stored as {entry['dtype']}, which is not supported. Use the "
                 "fp16, bf16 or fp8 version of the model."
             )
-        entries[key] = Entry(tuple(entry["shape"]), dtype, lambda key=key: handle.get_tensor(key))
+        entries[key] = Entry(tuple(entry["shape"]), dtype, lambda key=key: mapped.tensor(key))
     return entries, metadata
 
 

@@ -68,11 +68,24 @@ def signed_table(angle: Tensor) -> Tensor:
 
 
 def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
-    """Rotates interleaved channel pairs in float32. x: [..., tokens, head_dim]; table: [2, tokens, head_dim]."""
+    """Rotates interleaved channel pairs in float32. x: [..., tokens, head_dim]; table: [2, tokens, head_dim].
+
+    As a product of complex numbers, which is one pass; compilers know real numbers only.
+    """
     cos, sin = table
     wide = x.float()
-    swapped = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return torch.addcmul(wide * cos, swapped, sin).to(x.dtype)
+    if torch.compiler.is_compiling():
+        swapped = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        return torch.addcmul(wide * cos, swapped, sin).to(x.dtype)
+    rotation = torch.complex(cos[..., ::2], sin[..., 1::2])
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+
+
+def after_text(table: Tensor, tokens: int) -> Tensor:
+    """A rotary table for that many text tokens, which are not rotated, and the video tokens of `table` after them."""
+    still = torch.stack([table.new_ones(tokens, table.shape[-1]), table.new_zeros(tokens, table.shape[-1])])
+    return torch.cat([still, table], dim=1)
 
 
 def sinusoidal_embedding(position: Tensor, dim: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError
+from .guidance import Guidance
 from .schedulers import make_scheduler
 from .types import Motion, TextConditioning
 
@@ -49,8 +50,8 @@ def sample(
     solver draws. callback(step, steps, x0): after each step, with the estimate of the clean latents; what it raises
     ends the sampling. total_steps: length of the schedule, the last
     `steps` of which are run, in place of what denoise makes of them. cfg_rescale: 0..1, how far guidance keeps the
-    contrast of the prompt's own prediction. step_cache: threshold up to which steps are skipped (0: none), where the
-    model can. ModelError where the inputs do not belong together.
+    contrast of the prompt's own prediction. step_cache: TeaCache's threshold up to which steps are skipped; 0: what the
+    model's options say. ModelError where the inputs do not belong together.
     """
     shape = model.latent_shape(motion.width, motion.height, motion.frames)
     model.check_inputs(text, motion)
@@ -67,9 +68,6 @@ def sample(
         raise ModelError(
             f"The latents to refine are {list(latents.shape)}; this motion needs [1, {', '.join(map(str, shape))}]."
         )
-    if cfg != 1 and text.negative is None:
-        raise ModelError(f"cfg is {cfg}, which needs a negative prompt; give one (it may be empty) or set cfg to 1.")
-
     if scheduler not in model.schedulers:
         raise ModelError(f"scheduler is '{scheduler}'; {model.path.name} is run with {' or '.join(model.schedulers)}.")
 
@@ -82,22 +80,20 @@ def sample(
     schedule = make_scheduler(scheduler, total, shift)
     skipped = total - steps
     x = draw() if latents is None else schedule.start(latents.to(device, torch.float32), draw(), skipped)
-    positive = text.positive.to(device)
-    negative = None if cfg == 1 else text.negative.to(device)
-    caches = [{"cache": model.step_cache(step_cache, steps)} if step_cache else {} for _ in range(2)]
-    for done in range(steps):
-        index = skipped + done
-        t = schedule.timesteps[index].to(device).expand(x.shape[0])
-        inputs = motion.at(index / len(schedule.timesteps))
-        prediction = model.predict(x, t, positive, inputs, **caches[0]).float()
-        if negative is not None:
-            unguided = model.predict(x, t, negative, inputs, **caches[1]).float()
-            guided = unguided + schedule.guidance(cfg) * (prediction - unguided)
-            prediction = rescaled(guided, prediction, cfg_rescale)
-        x0 = schedule.estimate(prediction, x)
-        x = schedule.step(prediction, x, draw)
-        if callback is not None:
-            callback(done + 1, steps, x0)
+    predict = Guidance(model, text, motion, cfg, steps, step_cache)
+    with model.running():
+        for done in range(steps):
+            index = skipped + done
+            t = schedule.timesteps[index].to(device).expand(x.shape[0])
+            prediction, *unguided = predict(x, t, motion.at(index / len(schedule.timesteps)))
+            if unguided:
+                guided = unguided[0] + schedule.guidance(cfg) * (prediction - unguided[0])
+                prediction = rescaled(guided, prediction, cfg_rescale)
+            x0 = schedule.estimate(prediction, x)
+            x = schedule.step(prediction, x, draw)
+            if callback is not None:
+                callback(done + 1, steps, x0)
+    predict.report()
     kept = (motion.frames - 1) // model.temporal + 1
     return x[:, :, x.shape[2] - kept :]  # some models make more latent frames than the clip has, the first ones
 

@@ -3,8 +3,10 @@ Knows no family's inside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,18 +14,31 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .attention import attention, choose, use_attention
+from .checkpoint import KeyMap
+from .compiled import compile_blocks
 from .errors import ModelError
+from .lora import Lora, applied
+from .ops import multiplies_fp8, use_fp8_products
+from .options import Options
 from .placed import Placed
 from .schedulers import FLOW
+from .step_cache import StepCache
+from .swap import CudaPlacement, Placement, Swap
 from .tiling import decode_tiled
 from .types import LatentFormat, Motion, TextConditioning
 from .watch import watched
+
+log = logging.getLogger(__name__)
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass
 class VideoModel(Placed):
     """A transformer, ready to predict. `defaults`: what suits this file (size, steps, guidance …); dtype: of the
-    computation. A family adds `encode_motion`, `predict` and its own checks."""
+    computation; loras: what `running` adds to the weights; options: how it is held and run, see `settle`. A family adds
+    `encode_motion`, `predict` and its own checks."""
 
     module: nn.Module
     config: object
@@ -32,8 +47,11 @@ class VideoModel(Placed):
     latent_format: LatentFormat
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+    loras: tuple[Lora, ...] = ()
+    options: Options = Options()
 
     family: ClassVar[str]
+    lora_keys: ClassVar[KeyMap] = ()  # from other names of its parameters in LoRA files
     text_encoder: ClassVar[str]  # what encodes its prompts, for errors
     schedulers: ClassVar[tuple[str, ...]] = tuple(FLOW)  # the solvers that fit what it predicts
     spatial: ClassVar[int] = 8  # pixels a latent pixel
@@ -43,10 +61,74 @@ class VideoModel(Placed):
     extras: ClassVar[frozenset[str]] = frozenset()  # arguments of `encode_motion` that not all families have
     start_images: ClassVar[int] = 1  # how many pictures a video may begin with
     blocks: ClassVar[str] = "transformer_blocks"  # what `module` calls the list of its blocks
+    pads_text: ClassVar[bool] = False  # whether prompts may be made longer with zeros without a change
+    first_steps: ClassVar[int] = 1  # steps that TeaCache never skips
+    swap: ClassVar[Swap | None] = None
+    attention: ClassVar[str] = "sdpa"  # the backend at work while it runs
 
     @property
     def latent_channels(self) -> int:
         raise NotImplementedError
+
+    def to(self, device: torch.device | str):
+        if self.swap is None:
+            self.module.to(device)
+        else:
+            self.swap.rest_to(self.module, torch.device(device))
+        self.device = torch.device(device)
+        return self
+
+    def settle(self, options: Options, placement: Placement | None = None):
+        """Makes a model that was just loaded (with swapped blocks: into host memory) one that is held and run by
+        `options`. placement: of swapped blocks; by default pinned host memory beside the model's GPU."""
+        self.options = options
+        if options.fp8_products:
+            self.multiply_fp8()
+        if options.compile:
+            compile_blocks(getattr(self.module, self.blocks))
+        groups, wanted = self.groups(), options.blocks_on_device
+        if placement is None and wanted and self.device.type != "cuda":
+            log.info("block swap: nothing to do, since %s is in host memory as a whole.", self.path.name)
+        elif 0 < wanted < len(groups):
+            self.swap = Swap(groups, wanted, options.prefetch, placement or CudaPlacement(self.device))
+        return self.to(self.device) if wanted else self
+
+    def multiply_fp8(self) -> None:
+        if not multiplies_fp8(self.device):
+            log.warning("fp8 products: %s has none; fp8 weights are widened on use.", self.device)
+        elif not use_fp8_products(self.module):
+            log.warning("fp8 products: %s holds no fp8 weights: set a storage of fp8_e4m3fn.", self.path.name)
+
+    def groups(self) -> list[tuple[nn.Module, ...]]:
+        """The modules that belong to each block, the block first."""
+        return [(block,) for block in getattr(self.module, self.blocks)]
+
+    def kept_at(self, width: int, height: int, frames: int, halves: int) -> list[dict | None]:
+        """For each half of the guidance what `predict` may keep things in from step to step of a clip of that size;
+        None where that costs more memory than it is worth."""
+        return [None] * halves
+
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
+        """([tokens, dim] of the longest prompt, the shapes of what `predict` is given beside it) of a clip."""
+        raise NotImplementedError
+
+    def with_lora(self, lora: Lora):
+        """This model with the additions of a LoRA (see `read_lora`). The weights are shared; this model stays without."""
+        other = copy(self)
+        other.loras = (*self.loras, lora)
+        return other
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside the block the module predicts with all that this model adds to it; afterwards it is as it was."""
+        self.attention, attend = choose(self.options.attention, self.device, self.dtype)
+        use_attention(self.module, attend)
+        try:
+            with applied(self.module, self.loras), nullcontext() if self.swap is None else self.swap.acting():
+                yield
+        finally:
+            self.attention = "sdpa"
+            use_attention(self.module, attention)
 
     def watched(self, look: Callable[[], None]) -> AbstractContextManager[None]:
         """look() before every transformer block; what it raises ends the prediction."""
@@ -102,9 +184,19 @@ class VideoModel(Placed):
                     f"{self.text_encoder}"
                 )
 
-    def step_cache(self, threshold: float, steps: int):
-        """What skips steps in a run of `steps`, for one half of the guidance; ModelError where the model cannot."""
-        raise ModelError(f"Steps of {self.path.name} ({self.family}) cannot be skipped: set the step cache to 0.")
+    def step_cache(self, threshold: float, steps: int) -> StepCache:
+        """TeaCache for one half of the guidance in a run of `steps`; ModelError where the model's figures are not
+        known."""
+        known = self.defaults.get("step_cache_coefficients") or self.step_cache_coefficients()
+        if known is None:
+            raise ModelError(
+                f"TeaCache knows no figures of {self.path.name}: set the step cache to 0, or in Trajectory Speed "
+                "Options to easycache, which needs none."
+            )
+        return StepCache(known, threshold, steps, self.first_steps)
+
+    def step_cache_coefficients(self) -> Sequence[float] | None:
+        """TeaCache's polynomial for this model, highest power first."""
 
     def check_share(self, start_percent: float, end_percent: float) -> None:
         """ModelError unless these are a part of the schedule."""

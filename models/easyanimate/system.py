@@ -16,16 +16,17 @@ from torch import Tensor
 
 from ...trajectory import Tracks
 from ...trajectory.poses import CameraPoses
+from ..common.checkpoint import KeyMap
 from ..common.errors import ModelError
 from ..common.pictures import fit_tracks, seen
 from ..common.sampling import make_noise
 from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
-from ..common.video import VideoModel, VideoVAE
+from ..common.video import Shapes, VideoModel, VideoVAE
 from .camera import picture_of_rays, pluecker_video
 from .conditioning import camera_channels, inpaint_channels, reference_channels, video_of_images
 from .control import brightest, heat_video
-from .detect import VARIANTS
+from .detect import DIFFUSERS, VARIANTS
 from .frames import enough, nearest, redrawn
 from .latent import MAGVIT
 from .sizes import bucket_size
@@ -61,6 +62,7 @@ class EasyAnimateModel(VideoModel):
     latent_format: LatentFormat = MAGVIT
 
     family: ClassVar[str] = "easyanimate"
+    lora_keys: ClassVar[KeyMap] = DIFFUSERS
     text_encoder: ClassVar[str] = "EasyAnimate V5.1 needs Qwen2-VL-7B, the text_encoder of its release."
     extras: ClassVar[frozenset[str]] = frozenset(
         {"end_image", "control_video", "camera", "video", "mask", "noise_seed"}
@@ -93,16 +95,12 @@ class EasyAnimateModel(VideoModel):
                 f"({self.variant}): connect the same model to both nodes."
             )
 
-    def step_cache(self, threshold: float, steps: int) -> StepCache:
-        known = self.defaults.get("step_cache_coefficients")
-        known = known or STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
-        if known is None:
-            raise ModelError(
-                f"How far {self.path.name} changes from step to step is known for the 7B and 12B models only: set the "
-                "step "
-                "cache to 0."
-            )
-        return StepCache(known, threshold, steps)
+    def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
+        shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
+        return (LENGTH, self.config.text_embed_dim), {"y": (1, extra, *shape[1:])} if extra else {}
+
+    def step_cache_coefficients(self) -> tuple[float, ...] | None:
+        return STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
 
     def check_needs(self, given: Mapping[str, object]) -> None:
         """ModelError where something is given that this variant has no channels for."""

@@ -8,16 +8,17 @@ padded tokens are attended to.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.norm import RMSNorm
+from ..common.norm import RMSNorm, modulated
+from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
-from ..common.step_cache import StepCache
+from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
 
 BASE = (30, 45)  # tokens of 480 x 720 pixels, the grid on which positions were learned
@@ -62,7 +63,7 @@ class ModulatedNorm(nn.Module):
         return self.linear(F.silu(time)).unsqueeze(1).chunk(self.parts, dim=-1)
 
     def forward(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        return torch.addcmul(shift, self.norm(x), 1 + scale)
+        return modulated(self.norm, x, shift, scale)
 
 
 class Projections(nn.Module):
@@ -77,8 +78,8 @@ class Projections(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
-        return self.norm_q(q), self.norm_k(k), v  # [batch, heads, tokens, head_dim]
+        q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v))
+        return tuple(y.transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v))  # [batch, heads, tokens, head_dim]
 
 
 class FeedForward(nn.Module):
@@ -89,11 +90,16 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([enter, nn.Identity(), nn.Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
+        return in_pieces(self.feed, x, self.net[0].proj)
+
+    def feed(self, x: Tensor) -> Tensor:
         return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
 
 
 class Block(nn.Module):
     """Joint attention of video and text, then feed-forward; `mmdit`: the text has its own weights for both."""
+
+    attend_by = staticmethod(attention)
 
     def __init__(self, config: EasyAnimateConfig, mmdit: bool):
         super().__init__()
@@ -109,19 +115,19 @@ class Block(nn.Module):
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm1.chunks(time)
         normed = self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale)
         attended, text_attended = self.attend(*normed, rotary)
-        video, text = video + gate * attended, text + text_gate * text_attended
+        video, text = torch.addcmul(video, gate, attended), torch.addcmul(text, text_gate, text_attended)
 
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm2.chunks(time)
         text_ff = self.ff if self.txt_ff is None else self.txt_ff
-        video = video + gate * self.ff(self.norm2(video, shift, scale))
-        return video, text + text_gate * text_ff(self.norm2(text, text_shift, text_scale))
+        video = torch.addcmul(video, gate, self.ff(self.norm2(video, shift, scale)))
+        return video, torch.addcmul(text, text_gate, text_ff(self.norm2(text, text_shift, text_scale)))
 
     def attend(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         of_text = self.attn1 if self.attn2 is None else self.attn2
         q, k, v = self.attn1.qkv(video)
         text_q, text_k, text_v = of_text.qkv(text)
         q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)  # positions of the video tokens only
-        joint = attention(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
+        joint = self.attend_by(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
         count = text.shape[1]
         return self.attn1.to_out[0](joint[:, count:]), of_text.to_out[0](joint[:, :count])
 
@@ -156,12 +162,8 @@ class EasyAnimateTransformer(nn.Module):
         """
         time = self.time_embedding(sinusoidal_embedding(t, self.config.dim).to(x.dtype))
         tokens, grid = self.patches(x if y is None else torch.cat([x, y], dim=1))
-        if cache is not None and cache.skips(self.first_input(tokens, time)):
-            hidden = tokens + cache.change
-        else:
-            hidden = self.run(tokens, context, time, grid)
-            if cache is not None:
-                cache.change = hidden - tokens
+        run = partial(self.run, context=context, time=time, grid=grid)
+        hidden = through(cache, lambda: self.first_input(tokens, time), tokens, run)
         return self.unpatchify(self.proj_out(hidden), grid)
 
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
@@ -171,7 +173,7 @@ class EasyAnimateTransformer(nn.Module):
             0, (batch, frames)
         )  # [batch, frames, dim, rows, columns]
         grid = (frames, *x.shape[-2:])
-        return x.transpose(1, 2).flatten(2).transpose(1, 2), grid
+        return x.transpose(1, 2).flatten(2).transpose(1, 2).contiguous(), grid
 
     def first_input(self, tokens: Tensor, time: Tensor) -> Tensor:
         """What the first block's attention sees of the video: the text has no part in it."""

@@ -29,7 +29,7 @@ def load_model(checkpoint: Checkpoint, found: Description, dtype: str, device: t
     compute = prepare(module, dtype, device)
     return WanVideoModel(
         module, found.config, checkpoint.path, {**DEFAULTS, **stated.get("defaults", {})}, latent_format(stated),
-        compute, device, stated.get("motion"),
+        compute, device, motion_method=stated.get("motion"),
     )  # fmt: skip
 
 

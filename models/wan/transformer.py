@@ -12,12 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
-from ..common.norm import RMSNorm
+from ..common.norm import RMSNorm, modulated
+from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
+from ..common.step_cache import StepCache, through
 from .config import WanConfig
 
 
 class SelfAttention(nn.Module):
+    attend_by = staticmethod(attention)
+
     def __init__(self, config: WanConfig):
         super().__init__()
         dim = config.dim
@@ -31,7 +35,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
         q = apply_rotary(self.heads(self.norm_q(self.q(x))), rotary)
         k = apply_rotary(self.heads(self.norm_k(self.k(x))), rotary)
-        return self.o(attention(q, k, self.heads(self.v(x))))
+        return self.o(self.attend_by(q, k, self.heads(self.v(x))))
 
 
 class CrossAttention(SelfAttention):
@@ -44,11 +48,17 @@ class CrossAttention(SelfAttention):
             self.k_img, self.v_img = nn.Linear(config.dim, config.dim), nn.Linear(config.dim, config.dim)
             self.norm_k_img = RMSNorm(config.dim, config.eps)
 
-    def forward(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, image: Tensor | None, kept: dict | None = None) -> Tensor:
+        """kept: of this layer and prompt, where its keys and values are kept from step to step."""
         q = self.heads(self.norm_q(self.q(x)))
-        out = attention(q, self.heads(self.norm_k(self.k(text))), self.heads(self.v(text)))
-        if self.image and image is not None:
-            out = out + attention(q, self.heads(self.norm_k_img(self.k_img(image))), self.heads(self.v_img(image)))
+        known = {} if kept is None else kept
+        if not known:
+            known["text"] = self.heads(self.norm_k(self.k(text))), self.heads(self.v(text))
+            if self.image and image is not None:
+                known["image"] = self.heads(self.norm_k_img(self.k_img(image))), self.heads(self.v_img(image))
+        out = self.attend_by(q, *known["text"])
+        if "image" in known:
+            out = out + self.attend_by(q, *known["image"])
         return self.o(out)
 
 
@@ -64,12 +74,16 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, config.ffn_dim), nn.GELU("tanh"), nn.Linear(config.ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
-    def forward(self, x: Tensor, time: Tensor, rotary: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
-        """x: [batch, tokens, dim]; time: [batch, 6, dim] float32."""
+    def forward(
+        self, x: Tensor, time: Tensor, rotary: Tensor, text: Tensor, image: Tensor | None, kept: dict | None = None
+    ) -> Tensor:  # fmt: skip
+        """x: [batch, tokens, dim]; time: [batch, 6, dim] float32; kept: see CrossAttention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (time + self.modulation.float()).chunk(6, dim=1)
-        x = x + self.self_attn(modulate(self.norm1, x, shift1, scale1), rotary) * gate1.to(x.dtype)
-        x = x + self.cross_attn(self.norm3(x), text, image)
-        return x + self.ffn(modulate(self.norm2, x, shift2, scale2)) * gate2.to(x.dtype)
+        attended = self.self_attn(modulated(self.norm1, x, shift1, scale1), rotary)
+        x = torch.addcmul(x, attended, gate1.to(x.dtype))
+        x = x + self.cross_attn(self.norm3(x), text, image, kept)
+        fed = in_pieces(self.ffn, modulated(self.norm2, x, shift2, scale2), self.ffn[0])
+        return torch.addcmul(x, fed, gate2.to(x.dtype))
 
 
 class Head(nn.Module):
@@ -82,12 +96,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         shift, scale = (time.unsqueeze(1) + self.modulation.float()).chunk(2, dim=1)
-        return self.head(modulate(self.norm, x, shift, scale))
-
-
-def modulate(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """norm(x) * (1 + scale) + shift; the shifts and scales come in float32 and are applied in the width of x."""
-    return torch.addcmul(shift.to(x.dtype), norm(x), (1 + scale).to(x.dtype))
+        return self.head(modulated(self.norm, x, shift, scale))
 
 
 class ImageEmbedding(nn.Module):
@@ -123,25 +132,38 @@ class WanTransformer(nn.Module):
         if config.model_type == "i2v":
             self.img_emb = ImageEmbedding(config.clip_dim, dim)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, clip_fea: Tensor | None = None):
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, clip_fea: Tensor | None = None,
+        cache: StepCache | None = None, kept: dict | None = None,
+    ) -> Tensor:  # fmt: skip
         """Flow of `x`.
 
         x: [batch, out_dim, frames, height, width] noisy latents; height and width multiples of the patch size.
         t: [batch] timesteps in 0..1000. context: [batch, tokens, text_dim], at most text_len tokens.
         y: [batch, in_dim - out_dim, frames, height, width] mask and image latents (i2v).
         clip_fea: [batch, image tokens, clip_dim] or None.
+        cache: of this run; where it says so, the blocks are skipped and their last change is used again.
+        kept: a dict that is given again at each step with the same context and clip_fea; it keeps their keys and values.
         -> [batch, out_dim, frames, height, width]
         """
-        context = self.embed_text(context)
-        image = None if clip_fea is None else self.img_emb(clip_fea)
+        known = {} if kept is None else kept
+        if "tokens" not in known:
+            image = None if clip_fea is None else self.img_emb(clip_fea)
+            known["tokens"] = self.embed_text(context), image
+        context, image = known["tokens"]
         x = self.patch_embedding(x if y is None else torch.cat([x, y], dim=1))
         grid = x.shape[2:]
-        x = x.flatten(2).transpose(1, 2)  # [batch, tokens, dim]
+        x = x.flatten(2).transpose(1, 2).contiguous()  # [batch, tokens, dim]
         rotary = rotary_table(grid, self.config.dim // self.config.num_heads, x.device)
         time = self.time_embedding(sinusoidal_embedding(t, self.config.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(1, (6, -1)).float()
-        for block in self.blocks:
-            x = block(x, modulation, rotary, context, image)
+
+        def run(x: Tensor) -> Tensor:
+            for index, block in enumerate(self.blocks):
+                x = block(x, modulation, rotary, context, image, None if kept is None else kept.setdefault(index, {}))
+            return x
+
+        x = through(cache, lambda: modulation, x, run)
         return self.unpatchify(self.head(x, time.float()), grid)
 
     def embed_text(self, context: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ SPREADS = [((), (9, 8.0)), (("--expand-points", 5), (5, 8.0)), (("--expand-radiu
 def test_the_embedded_model_spreads_points_unless_told_otherwise(run, monkeypatch, given, expected):
     seen = []
 
-    def stop_here(options):
+    def stop_here(options, keep):
         seen.append((options.expand_points, options.expand_radius))
         raise ValueError("enough")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import comfyui_trajectory as pack
@@ -202,3 +204,37 @@ def test_the_embedded_workflow_uses_the_example_track():
     canvas = step.inputs["canvas_width"], step.inputs["canvas_height"]
     drawn, shipped = parse_coordinates(step.inputs["coordinates"], canvas=canvas), read_tracks(EXAMPLES / "cloud.json")
     assert drawn.canvas == shipped.canvas and (drawn.path == shipped.path).all()
+
+
+def test_what_no_later_step_takes_leaves_memory(tmp_path, monkeypatch):
+    """An encoder of which only its prompt is needed, and one that two steps take."""
+    from comfyui_trajectory.commands import run as module
+
+    made, alive = [], []
+
+    def node(inputs, work, output=False):
+        fields = {"INPUT_TYPES": classmethod(lambda cls: {"required": {name: ("THING", {}) for name in inputs}}),
+                  "FUNCTION": "work", "work": lambda self, **given: work(**given), "OUTPUT_NODE": output}  # fmt: skip
+        return type("Node", (), fields)
+
+    class Encoder:
+        pass
+
+    def load():
+        encoder = Encoder()
+        made.append(weakref.ref(encoder))
+        return (encoder,)
+
+    def look(**_):
+        gc.collect()
+        alive.append([reference() is not None for reference in made])
+        return (1,)
+
+    classes = {"Load": node([], load), "Encode": node(["encoder"], lambda encoder: (2,)),
+               "Sample": node(["prompt"], look), "Save": node(["latent", "encoder"], look, output=True)}  # fmt: skip
+    monkeypatch.setattr(module, "CLASSES", classes)
+    graph = {"1": ("Load", {}), "2": ("Load", {}), "3": ("Encode", {"encoder": ["1", 0]}),
+             "4": ("Sample", {"prompt": ["3", 0]}), "5": ("Save", {"latent": ["4", 0], "encoder": ["2", 0]})}  # fmt: skip
+    graph = {id: {"class_type": name, "inputs": inputs} for id, (name, inputs) in graph.items()}
+    module.run_workflow(save(tmp_path / "graph.json", graph))
+    assert len(alive[0]) == 2 and sum(alive[0]) == 1 == sum(alive[1])

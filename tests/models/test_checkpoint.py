@@ -130,7 +130,7 @@ def test_what_is_not_a_checkpoint_is_told_what_it_is(tmp_path: Path, content: by
         open_checkpoint(path)
 
 
-def test_missing_files_empty_folders_and_gguf_have_errors_of_their_own(tmp_path: Path) -> None:
+def test_missing_files_and_empty_folders_have_errors_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.safetensors does not exist"):
         open_checkpoint(tmp_path / "nowhere.safetensors")
     with pytest.raises(CheckpointError, match="folder without a checkpoint"):
@@ -138,9 +138,6 @@ def test_missing_files_empty_folders_and_gguf_have_errors_of_their_own(tmp_path:
     (tmp_path / "transformer").mkdir()
     with pytest.raises(CheckpointError, match="diffusers pipeline folder"):
         open_checkpoint(tmp_path)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match="GGUF file, which is not supported"):
-        open_checkpoint(tmp_path / "model.gguf")
 
 
 def test_missing_left_over_and_misshapen_keys_stand_in_one_error(file: Path) -> None:

@@ -17,6 +17,11 @@ ROOT = Path(pack.__file__).parent
 # Workflows store widget values by position: names may be added at the end of a list, and nothing else may change.
 WIDGETS = {
     "TrajectoryModelLoader": ["model_name", "weight_dtype", "motion_name"],
+    "TrajectoryLora": ["lora_name", "strength"],
+    "TrajectoryMemoryOptions": ["storage", "blocks_on_device", "prefetch"],
+    "TrajectorySpeedOptions": [
+        "attention", "compile", "guidance", "step_cache", "step_cache_threshold", "fp8_products",
+    ],
     "TrajectoryVAELoader": ["vae_name", "weight_dtype"],
     "TrajectoryTextEncoderLoader": ["text_encoder_name", "weight_dtype"],
     "TrajectoryImageEncoderLoader": ["image_encoder_name", "weight_dtype"],
@@ -51,7 +56,7 @@ WIDGETS = {
 }  # fmt: skip
 OWN_SOCKETS = {
     "TRAJECTORY_MODEL", "TRAJECTORY_VAE", "TRAJECTORY_TEXT_ENCODER", "TRAJECTORY_TEXT", "TRAJECTORY_MOTION",
-    "TRAJECTORY_CAMERA",
+    "TRAJECTORY_CAMERA", "TRAJECTORY_OPTIONS",
 }  # fmt: skip
 COMFY_SOCKETS = {
     "IMAGE", "MASK", "LATENT", "STRING", "FLOAT", "TRACKS", "CONDITIONING", "CLIP_VISION", "CLIP_VISION_OUTPUT",
@@ -99,7 +104,7 @@ def test_every_help_page_names_every_input_and_output(name):
 def test_sockets_are_comfyuis_own_types_or_the_packs(name):
     cls = NODES[name]
     kinds = {kind for kind, _ in inputs_of(cls).values() if not isinstance(kind, list)} | set(cls.RETURN_TYPES)
-    assert kinds <= OWN_SOCKETS | COMFY_SOCKETS | {"INT"}
+    assert kinds <= OWN_SOCKETS | COMFY_SOCKETS | {"INT", "BOOLEAN"}
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -111,7 +111,8 @@ def test_the_condition_of_training_is_that_of_use(files, photographs):
     )
     for name, wanted in motion.inputs.items():
         if name != "strength":
-            assert torch.allclose(given[name].float(), wanted, atol=0.05 * wanted.std()), name  # bfloat16, little noise
+            error = (given[name].float() - wanted).pow(2).mean()
+            assert error < 0.01 * wanted.pow(2).mean(), name  # bfloat16, and next to no noise
     assert set(given) == {"image", "flow"}
 
 

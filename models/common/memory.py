@@ -1,0 +1,141 @@
+"""How much memory a model takes while it runs, told before it is loaded: the same code runs on tensors without
+contents, and what they would take is added up. Knows no family."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .attention import use_attention
+from .options import SMALLEST_SWAP, Options
+
+CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
+# What a GPU holds beside tensors: the CUDA context, the libraries' workspaces, what the allocator cannot hand out.
+OVERHEAD = 0.8e9
+
+
+class LiveBytes(TorchDispatchMode):
+    """Inside the block: `now` bytes of the tensors that came into being there and still live, and their `peak`."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.seen: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        leaves = tree_leaves((args, kwargs or {}))
+        given = {leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
+                self.count(leaf.untyped_storage())
+        return result
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.seen and self.seen[key]() is not None:
+            return
+
+        def gone(_: weakref.ref) -> None:
+            self.now -= size
+            self.seen.pop(key, None)
+
+        self.seen[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes. weights: of the whole model as it is kept; blocks: of each swappable block; work: the most that one step
+    takes beside them."""
+
+    weights: int
+    blocks: tuple[int, ...]
+    work: int
+
+    def on_device(self, options: Options) -> int:
+        """The peak on the device that computes, without what the device itself takes."""
+        resident = options.blocks_on_device
+        if not 0 < resident < len(self.blocks):
+            return self.weights + self.work
+        slots = min(options.prefetch + 1, len(self.blocks) - resident + 1) * max(self.blocks)
+        return self.weights - sum(self.blocks) + max(self.blocks) * (resident - 1) + slots + self.work
+
+    def most_blocks(self, budget: float, prefetch: int = 1) -> int | None:
+        """How many blocks may stay on a device with that many bytes: 0 for all, None where not even the fewest fit."""
+        if self.on_device(Options()) <= budget:
+            return 0
+        for count in range(len(self.blocks) - 1, SMALLEST_SWAP - 1, -1):
+            if self.on_device(Options(blocks_on_device=count, prefetch=prefetch)) <= budget:
+                return count
+        return None
+
+
+def no_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """In place of attention: its result alone, since no fused backend keeps the scores."""
+    return q.new_empty(q.shape[0], q.shape[2], q.shape[1] * v.shape[3])
+
+
+def no_attention_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same, with the copies that `attention` makes on a CPU."""
+    return no_attention(q.contiguous(), k.contiguous(), v.contiguous())
+
+
+@torch.no_grad()
+def measure(model, width: int, height: int, frames: int) -> Memory:
+    """What `model`, loaded without contents (on the meta device), would take for a clip of that size, with guidance, on
+    the device that it names."""
+    text, inputs = model.example_inputs(width, height, frames)
+    shape = model.latent_shape(width, height, frames)
+    own = sum(value.nbytes for value in (*model.module.parameters(), *model.module.buffers()))
+    blocks = tuple(
+        sum(value.nbytes for module in group for value in (*module.parameters(), *module.buffers()))
+        for group in model.groups()
+    )
+    use_attention(model.module, no_attention_on_cpu if model.device.type == "cpu" else no_attention)
+    model.device = torch.device("meta")
+    with LiveBytes() as live:
+        x, t = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
+        prompts = [torch.empty(1, *text, dtype=model.dtype, device="meta") for _ in range(2)]
+        cast = {name: torch.empty(size, dtype=model.dtype, device="meta") for name, size in inputs.items()}
+        predictions = []
+        for prompt, kept in zip(prompts, model.kept_at(width, height, frames, 2)):
+            predictions.append(model.predict(x, t, prompt, cast, **({} if kept is None else {"kept": kept})).float())
+    return Memory(own, blocks, live.peak)
+
+
+def advice(name: str, memory: Memory, options: Options, free: float) -> str | None:
+    """What to change where a model does not fit into `free` bytes of a device; None where it does."""
+    needed = memory.on_device(options) + OVERHEAD
+    if needed <= free:
+        return None
+    count = memory.most_blocks(free - OVERHEAD, options.prefetch)
+    remedy = (
+        f"Let it hold {count} of the {len(memory.blocks)} blocks (blocks_on_device)" if count
+        else "Keep the weights in fp8 (storage), or make a smaller or shorter video"
+    )  # fmt: skip
+    return (
+        f"{name} needs about {needed / 1e9:.1f} GB on the device for a clip of its usual size, and {free / 1e9:.1f} GB are "
+        f"free. {remedy}: Trajectory Memory Options, or the same options of the command line."
+    )
+
+
+def suggestions(as_stored: Memory, in_fp8: Memory | None) -> dict[int, Options | None]:
+    """For each of CARDS (GB) the options that a model fits with, the most exact ones first; None where it does not."""
+    found = {}
+    for card in CARDS:
+        budget = card * 1e9 - OVERHEAD
+        counts = [("auto", as_stored.most_blocks(budget))]
+        if in_fp8 is not None:
+            counts.append(("fp8_e4m3fn", in_fp8.most_blocks(budget)))
+        whole = [(storage, count) for storage, count in counts if count == 0]
+        swapped = [(storage, count) for storage, count in counts if count]
+        best = (whole or sorted(swapped, key=lambda pair: -pair[1]) or [None])[0]
+        found[card] = None if best is None else Options(storage=best[0], blocks_on_device=best[1])
+    return found

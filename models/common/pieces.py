@@ -1,0 +1,27 @@
+"""Layers that widen their tokens, computed for some of the tokens at a time. Knows plain torch layers only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+# Of what lies between two layers at once. A whole clip's would be the largest tensor of a step; and up to 32 MiB glibc
+# gives memory again that it had before, where larger pieces come from the system each time, page by page.
+PIECE = 24 * 2**20  # bytes
+
+
+def in_pieces(work: Callable[[Tensor], Tensor], x: Tensor, widest: nn.Linear) -> Tensor:
+    """work(x) for x [batch, tokens, dim], which does the same to every token; `widest` is the layer that widens them.
+
+    Layers that convert their weights on use are run once, since that is work for each piece too.
+    """
+    rows = max(1, PIECE // (len(x) * widest.out_features * x.element_size()))
+    if rows >= x.shape[1] or type(widest) is not nn.Linear or torch.is_grad_enabled():
+        return work(x)
+    result = torch.empty_like(x)
+    for start in range(0, x.shape[1], rows):
+        piece = slice(start, start + rows)
+        result[:, piece] = work(x[:, piece])
+    return result

@@ -1,0 +1,141 @@
+"""What a model will take is told from its header, and is what it then takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_trajectory.models import Options, load_model, predict_memory
+from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
+from comfyui_trajectory.models.common.memory import LiveBytes, Memory, advice, suggestions
+from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
+from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
+from comfyui_trajectory.models.wan.config import WanConfig
+from comfyui_trajectory.models.wan.transformer import WanTransformer
+from safetensors.torch import save_file
+
+from .. import tiny_tora
+
+SIZE = {"width": 256, "height": 256, "frames": 49}  # 13 x 16 x 16 tokens
+# Large enough that activations, and not the interpreter, are what grows.
+MODELS = {
+    "wan": (WanTransformer, WanConfig(dim=512, ffn_dim=1408, num_heads=4, num_layers=2, text_dim=64, clip_dim=64)),
+    "cogvideox": (CogVideoXTransformer, replace(
+        tiny_tora.TRANSFORMER, num_attention_heads=8, attention_head_dim=64, sample_width=32, sample_height=32,
+        sample_frames=49, traj_extractor_channels=32,
+    )),
+    "easyanimate": (EasyAnimateTransformer, EasyAnimateConfig(
+        num_attention_heads=8, num_layers=2, mmdit_layers=1, text_embed_dim=64, time_embed_dim=64,
+    )),
+}  # fmt: skip
+# Two predictions as the sampler makes them, and how far they raise the peak of resident memory.
+MEASURE = """
+import gc, sys, torch
+from comfyui_trajectory.models import load_model
+def status(entry):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) * 1024
+torch.set_num_threads(1)
+with torch.no_grad():
+    model = load_model(sys.argv[1])
+    def passes(width, height, frames):
+        text, inputs = model.example_inputs(width, height, frames)
+        x, t = torch.zeros(1, *model.latent_shape(width, height, frames)), torch.full((1,), 500.0)
+        cast = {name: torch.zeros(shape) for name, shape in inputs.items()}
+        prompts = [torch.zeros(1, *text) for _ in range(2)]
+        done = []
+        for prompt, kept in zip(prompts, model.kept_at(width, height, frames, 2)):
+            done.append(model.predict(x, t, prompt, cast, **({} if kept is None else {"kept": kept})))
+    passes(64, 64, 9)  # what libraries keep for themselves from their first use on
+    gc.collect()
+    open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
+    before = status("VmRSS")
+    passes(*map(int, sys.argv[2:]))
+    print(status("VmHWM") - before)
+"""
+
+
+def written(folder: Path, family: str) -> Path:
+    torch.manual_seed(0)
+    kind, config = MODELS[family]
+    with torch.no_grad():
+        weights = {name: value.contiguous() for name, value in kind(config).state_dict().items()}
+    stated = {} if family == "easyanimate" else asdict(config)
+    save_file(weights, folder / f"{family}.safetensors", metadata={"config": json.dumps(stated)})
+    return folder / f"{family}.safetensors"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@pytest.mark.parametrize("family", MODELS)
+def test_the_prediction_is_within_10_percent_of_what_a_process_really_takes(family, tmp_path) -> None:
+    path = written(tmp_path, family)
+    predicted = predict_memory(path, **SIZE, device="cpu")
+    arguments = [sys.executable, "-c", MEASURE, str(path), *map(str, SIZE.values())]
+    # glibc keeps what is freed below its threshold, for itself and in odd pieces; here it gives it back at once.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    measured = int(done.stdout)
+    assert predicted.work == pytest.approx(measured, rel=0.1), (predicted.work / 1e6, measured / 1e6)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "bf16", "fp8_e4m3fn"])
+@pytest.mark.parametrize("family", MODELS)
+def test_weights_are_told_to_the_byte_in_every_storage(family, dtype, tmp_path) -> None:
+    path = written(tmp_path, family)
+    model = load_model(path, dtype=dtype)
+    module = model.module
+    weights = sum(value.nbytes for value in (*module.parameters(), *module.buffers()))
+    blocks = [sum(v.nbytes for m in group for v in (*m.parameters(), *m.buffers())) for group in model.groups()]
+    told = predict_memory(path, dtype=dtype, device="cpu", width=64, height=64, frames=9)
+    assert (told.weights, list(told.blocks)) == (weights, blocks)
+
+
+def test_live_bytes_follow_what_is_made_seen_twice_and_let_go() -> None:
+    with LiveBytes() as live:
+        whole = torch.zeros(1000)
+        part = whole.view(10, 100)[3]
+        del whole
+        assert live.now == 4000  # the part keeps it
+        del part
+        whole = torch.ones(500)
+        whole += 1
+        assert (live.now, live.peak) == (2000, 4000)
+
+
+def test_block_swap_counts_what_stays_and_what_is_on_its_way() -> None:
+    memory = Memory(weights=1000, blocks=(80,) * 10, work=50)
+    assert memory.on_device(Options()) == 1050
+    assert memory.on_device(Options(blocks_on_device=4, prefetch=2)) == 200 + 6 * 80 + 50
+    assert memory.on_device(Options(blocks_on_device=9, prefetch=5)) == 1050
+    assert memory.most_blocks(1050) == 0 and memory.most_blocks(730, prefetch=2) == 4
+    assert memory.most_blocks(600, prefetch=5) is None
+
+
+def test_suggestions_keep_the_files_precision_where_it_fits_whole_and_else_swap_the_fewest_blocks() -> None:
+    gb = 10**9
+    stored = Memory(weights=32 * gb, blocks=(gb * 3 // 4,) * 40, work=3 * gb)
+    small = Memory(weights=17 * gb, blocks=(gb * 3 // 8,) * 40, work=3 * gb)
+    found = suggestions(stored, small)
+    assert found[24].changed() == {"storage": "fp8_e4m3fn"}
+    assert found[16].storage == "fp8_e4m3fn" and small.on_device(found[16]) <= 15.2 * gb < small.on_device(
+        replace(found[16], blocks_on_device=found[16].blocks_on_device + 1)
+    )
+    assert suggestions(small, None)[24].changed() == {}
+    assert suggestions(Memory(9 * gb, (gb,) * 2, 8 * gb), None)[8] is None
+
+
+def test_what_does_not_fit_comes_with_the_option_that_makes_it_fit() -> None:
+    gb = 10**9
+    memory = Memory(weights=32 * gb, blocks=(gb * 3 // 4,) * 40, work=3 * gb)
+    assert advice("ati", memory, Options(), 40 * gb) is None
+    said = advice("ati", memory, Options(), 24 * gb)
+    assert "ati needs about 35.8 GB" in said and "24.0 GB are free" in said
+    count = memory.most_blocks(24 * gb - 0.8e9)
+    assert f"hold {count} of the 40 blocks" in said
+    assert advice("ati", memory, Options(blocks_on_device=count), 24 * gb) is None
+    assert "fp8" in advice("ati", memory, Options(), 5 * gb)
