@@ -32,9 +32,12 @@ PREFIX = "diffusion_model."
 
 def contained(module: nn.Module) -> Container:
     """`module` in a container whose class is named like it: ComfyUI's log tells models by their class."""
-    container = Container(module)
-    container.__class__ = type(type(module).__name__, (Container,), {})
-    return container
+    return named(type(module).__name__)(module)
+
+
+@cache
+def named(name: str) -> type:
+    return type(name, (Container,), {})
 
 
 def lend(module: nn.Module, ops) -> None:

@@ -252,16 +252,21 @@ def embedded_graphs() -> list[dict]:
 
 @pytest.mark.slow
 def test_a_hundred_generations_of_alternating_systems_do_not_grow(host):
+    """Measured when the allocator has given back what it keeps for later, and after the same system each time: what a
+    ComfyUI holds of the last graph, its models among it, differs by 100 MiB from one to another."""
     graphs = [*embedded_graphs(), *map(with_latents, GRAPHS.values())]
     resident = {}
     for run in range(1, 101):
-        graph = json.loads(json.dumps(graphs[run % len(graphs)]))
+        graph = json.loads(json.dumps(graphs[run % 10 % len(graphs)]))
         for node in graph.values():
             if node["class_type"] == "TrajectorySampler":
                 node["inputs"]["seed"] = 1000 + run
         entry = host.run(graph, seconds=600)
         assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-        resident[run] = host.get("/probe/memory")["rss"]
+        if run % 10 == 0:
+            resident[run] = host.get("/probe/resident")["bytes"]
     grown = resident[100] / resident[10] - 1
-    assert grown <= 0.03, {run: f"{rss / 2**20:.0f} MiB" for run, rss in resident.items() if run % 10 == 0}
+    told = " ".join(f"{run}: {rss / 2**20:.0f}" for run, rss in resident.items())
+    print(f"resident MiB after run {told}; {grown:+.1%} from run 10 to run 100")
+    assert grown <= 0.03, told
     fresh(host)

@@ -3,6 +3,7 @@
 Memory that is short, and failures and cancels at one exact call inside a network. It knows ComfyUI and torch only.
 """
 
+import ctypes
 import gc
 import sys
 from types import SimpleNamespace
@@ -91,10 +92,18 @@ management.LoadedModel.model_load = load_in_part
 async def memory(request):
     models = management.current_loaded_models
     return web.json_response({
-        "rss": psutil.Process().memory_info().rss,
         "loaded": [type(entry.model.model).__name__ for entry in models if entry.model is not None],
         "in_part": [type(entry.model.model).__name__ for entry in models if entry.model.model.model_lowvram],
     })
+
+
+@routes.get("/probe/resident")
+async def resident(request):
+    """Resident memory without garbage and without what the C library keeps of freed memory."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+    return web.json_response({"bytes": psutil.Process().memory_info().rss})
 
 
 @routes.get("/probe/alive")
