@@ -6,7 +6,8 @@ models.
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -143,17 +144,12 @@ def still_points(scene: Scene, rng) -> list[tuple[float, float]]:
 
 
 def many(make, photos, seeds, *arguments) -> list:
-    """`make(photos, generator, *arguments)` for every seed, on all cores; the order is that of the seeds."""
-    global _work
-    _work = (make, photos, arguments)
-    with multiprocessing.get_context("fork").Pool() as workers:
-        return workers.map(_one, seeds, chunksize=32)
+    """`make(photos, generator, *arguments)` for every seed, on all cores; the order is that of the seeds.
 
-
-def _one(seed):
-    cv2.setNumThreads(1)
-    make, photos, arguments = _work
-    return make(photos, np.random.default_rng(seed), *arguments)
+    In threads: OpenCV's do not survive a fork, and the pictures need not be copied.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        return list(workers.map(lambda seed: make(photos, np.random.default_rng(seed), *arguments), seeds))
 
 
 def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96)) -> np.ndarray:
