@@ -105,10 +105,14 @@ class TrajectoryModelLoader:
 
 
 def as_the_host_allows(options: Options) -> Options:
-    """Inside ComfyUI, which moves parts of models itself beside those of other nodes, no block swap of our own."""
+    """Inside ComfyUI, which moves parts of models itself beside those of other nodes and has layers of its own for that
+    (lending.py), no block swap and no fp8 products of ours."""
     if options.blocks_on_device and not isinstance(host, PlainHost):
         log.info("blocks_on_device is left to ComfyUI, which loads as much of the model as fits.")
-        return replace(options, blocks_on_device=0)
+        options = replace(options, blocks_on_device=0)
+    if options.fp8_products and not isinstance(host, PlainHost):
+        log.warning("fp8_products: not inside ComfyUI, whose layers widen fp8 weights on use; nothing else changes.")
+        options = replace(options, fp8_products=False)
     return options
 
 

@@ -52,3 +52,9 @@ def test_inside_comfyui_blocks_are_left_to_comfyui(monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         assert load.as_the_host_allows(memory(blocks_on_device=4, storage="bf16")) == memory(storage="bf16")
     assert "left to ComfyUI" in caplog.text
+
+
+def test_inside_comfyui_fp8_products_are_told_to_be_left_out(monkeypatch, caplog):
+    monkeypatch.setattr(load, "host", object())
+    assert load.as_the_host_allows(speed(fp8_products=True, compile=True)) == speed(compile=True)
+    assert "fp8_products" in caplog.text
