@@ -230,5 +230,3 @@ def write(file: Path, content) -> None:
 def spread_levels(count: int, generator: torch.Generator) -> Tensor:
     """[count] in 0..1, evenly spread over a batch, each at random in its share."""
     return (torch.arange(count) + torch.rand(count, generator=generator)) / count
-
-
