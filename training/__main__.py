@@ -85,16 +85,15 @@ def run_taught_vae(options) -> None:
     from . import photos, teach_vae
 
     teacher = load_vae(file(options, "vae", "ati"))
+    kind, pictures = teach_vae.KINDS[options.system], photos.load(False)
     for part in teach_vae.LOSSES:
-        teach_vae.train(teach_vae.KINDS[options.system], part, teacher, shards(options), photos.load(False), options.runs)
+        teach_vae.train(kind, part, teacher, shards(options), pictures, options.runs)
 
 
 def run_taught_file(options) -> None:
     from . import teach_vae
 
-    teach_vae.finish(
-        teach_vae.KINDS[options.system], options.runs, preview(options), file(options, "vae"),
-    )  # fmt: skip
+    teach_vae.finish(teach_vae.KINDS[options.system], options.runs, preview(options), file(options, "vae"))
     say_how_good(options)
 
 
@@ -144,7 +143,8 @@ def run_export(options) -> None:
     system = system_of(options)
     student = system.student()
     student.load_state_dict(torch.load(options.runs / f"{system.name}.pt", weights_only=True)["average"])
-    export.save_transformer(student.transformer, system.stated, system.defaults, preview(options), file(options, "model"))
+    path = file(options, "model")
+    export.save_transformer(student.transformer, system.stated, system.defaults, preview(options), path)
     if options.system == "ati":
         export.save_image_encoder(student.image_encoder, file(options, "image_encoder"))
 

@@ -15,13 +15,6 @@ TORA = export.FILES["tora"]
 
 
 @pytest.fixture(scope="module")
-def photographs():
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (2, 16, 20, 3)).astype(np.uint8)
-    return {str(i): np.kron(part, np.ones((16, 16, 1), np.uint8)) for i, part in enumerate(coarse)}
-
-
-@pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     torch.manual_seed(0)
     file = tmp_path_factory.mktemp("teacher") / "vae.safetensors"

@@ -24,13 +24,6 @@ from comfyui_trajectory.training import clips, encoders, export, learn, optim, p
 
 
 @pytest.fixture(scope="module")
-def photographs():
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (2, 16, 20, 3)).astype(np.uint8)
-    return {str(i): np.kron(part, np.ones((16, 16, 1), np.uint8)) for i, part in enumerate(coarse)}
-
-
-@pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
     return WanVAE(WanVAEConfig(dim=4)).eval().requires_grad_(False)
