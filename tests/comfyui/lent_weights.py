@@ -46,7 +46,8 @@ class Stored(torch.Tensor):
     """A weight that lies on another device: it can be looked at, and copied by ComfyUI, and nothing else."""
 
     looks = {
-        "__get__", "size", "numel", "nelement", "element_size", "dim", "is_floating_point", "stride", "untyped_storage"
+        "__get__", "size", "numel", "nelement", "element_size", "dim", "is_floating_point", "stride", "untyped_storage",
+        "detach",  # by state_dict
     }  # fmt: skip
 
     @classmethod
@@ -55,9 +56,11 @@ class Stored(torch.Tensor):
         return super().__torch_function__(function, types, args, kwargs or {})
 
 
-def copied(weight, dtype=None, device=None, non_blocking=False, copy=False, stream=None):
+def copied(weight, dtype=None, device=None, non_blocking=False, copy=False, stream=None, r=None):
+    """r: where newer ComfyUIs want the copy to be."""
     with torch._C.DisableTorchFunctionSubclass():
-        return weight.as_subclass(torch.Tensor).to(dtype=dtype, copy=True)
+        found = weight.as_subclass(torch.Tensor).to(dtype=dtype, copy=True)
+        return found if r is None else r.copy_(found)
 
 
 def load_nothing(entry, lowvram_model_memory=0, **options):
