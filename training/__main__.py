@@ -22,6 +22,7 @@ RUNS = Path(__file__).parent / "runs"
 STAGES = {
     "ati": ("photos", "vae", "fold", "pool", "transformer", "export", "evaluate"),
     "tora": ("photos", "pool", "taught_vae", "taught_file", "transformer", "export", "evaluate"),
+    "easyanimate": ("photos", "pool", "taught_vae", "taught_file", "transformer", "export", "evaluate"),
 }
 
 
@@ -114,7 +115,7 @@ def preview(options) -> list:
 
 def system_of(options):
     """The learn.System with its encoded prompts; the text encoder's file is written first."""
-    from ..models import load_text_encoder, load_vae
+    from ..models import load_model, load_text_encoder, load_vae
     from . import encoders, export
 
     path = file(options, "text_encoder")
@@ -124,11 +125,19 @@ def system_of(options):
         stated = {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH}
         export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), stated, path)
         return ATI(encoders.encode_all(load_text_encoder(path), encoders.prompts()))
-    from .train_tora import Tora
+    if options.system == "tora":
+        from .train_tora import Tora as System
 
-    stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
-    export.save_text_encoder(encoders.text_encoder("T5", encoders.T5), encoders.tokenizer(), stated, path)
-    return Tora(encoders.encode_all(load_text_encoder(path), encoders.prompts()), load_vae(file(options, "vae")))
+        stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
+        export.save_text_encoder(encoders.text_encoder("T5", encoders.T5), encoders.tokenizer(), stated, path)
+    else:
+        from .train_easyanimate import EasyAnimate as System
+
+        stated = {**encoders.QWEN, "family": "easyanimate", "text_len": encoders.LONG}
+        export.save_text_encoder(encoders.qwen_encoder(), encoders.bpe_tokenizer(), stated, path)
+    source = load_model(file(options, "model", "ati"), dtype="fp32").module
+    texts = encoders.encode_all(load_text_encoder(path), encoders.prompts())
+    return System(texts, load_vae(file(options, "vae")), source)
 
 
 def run_transformer(options) -> None:

@@ -34,7 +34,7 @@ class Mix:
 
 
 JUDGED = Mix()
-TAUGHT = Mix((0.05, 0.35, 0.35, 0.25), 0.5, (0.11, 0.32))  # more of what is hard
+TAUGHT = Mix((0.05, 0.35, 0.35, 0.25), 0.6, (0.11, 0.32))  # more of what is hard
 
 
 @dataclass

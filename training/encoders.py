@@ -1,6 +1,6 @@
 """The embedded text and image encoders: their sizes, their first weights, and prompts to hear of. Knows no video model.
 
-They have transformers' own layouts (UMT5EncoderModel, T5EncoderModel, CLIPVisionModel), so the files are read like the real ones. The
+They have transformers' own layouts (UMT5EncoderModel, T5EncoderModel, Qwen2Model, CLIPVisionModel), so the files are read like the real ones. The
 text encoders keep their random weights: synthetic clips say nothing that a prompt could be about, and the transformer
 only learns that any text leaves the motion alone. The image encoder is trained along with the transformer.
 """
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.common import t5
+from ..models.common.tokens import QWEN_WORDS
+from ..models.easyanimate import text as qwen
 from ..models.wan import image as clip
 
 TEXT = {
@@ -21,7 +23,12 @@ TEXT = {
     "relative_attention_num_buckets": 32,
 }  # fmt: skip
 T5 = {**TEXT, "num_layers": 2}  # only of two layers or more can T5 be told from umT5
-TEXT_LENGTH, SHORT = 32, 16  # tokens that ATI's transformer takes, and the others; longer prompts are cut
+QWEN = {  # the last layer is in the file and is not used, as in the release
+    "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}  # fmt: skip
+# Tokens that the transformers of ATI, Tora and EasyAnimate take; longer prompts are cut. Twenty are a chat's template.
+TEXT_LENGTH, SHORT, LONG = 32, 16, 40
 IMAGE = {
     "hidden_size": 48, "intermediate_size": 96, "patch_size": 16, "image_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 3, "hidden_act": "gelu",
@@ -67,6 +74,34 @@ def tokenizer() -> bytes:
         character_coverage=1.0, minloglevel=2, normalization_rule_name="identity",
     )  # fmt: skip
     return model.getvalue()
+
+
+def bpe_tokenizer() -> bytes:
+    """A tokenizer.json like Qwen2's that can spell any text: bytes, their merges in our prompts, control tokens."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.normalizer, made.decoder = normalizers.NFC(), decoders.ByteLevel()
+    made.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])  # fmt: skip
+    trainer = trainers.BpeTrainer(
+        vocab_size=QWEN["vocab_size"], special_tokens=list(qwen.SPECIAL), show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    made.train_from_iterator((qwen.TEMPLATE.format(prompt) for prompt in prompts(4000)), trainer)
+    return made.to_str().encode()
+
+
+def qwen_encoder(seed: int = 7) -> nn.Module:
+    """The text half of Qwen2-VL with random weights, its last layer included."""
+    torch.manual_seed(seed)
+    module = qwen.build(QWEN).to_empty(device="cpu")
+    for p in module.parameters():
+        p.data.normal_(0, 0.5 / p.shape[-1] ** 0.5) if p.ndim > 1 else p.data.fill_(1.0)
+    module.embed_tokens.weight.data.normal_()
+    return module
 
 
 def text_encoder(name: str = "UMT5", sizes: dict = TEXT, seed: int = 1) -> nn.Module:

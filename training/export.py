@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..models import EMBEDDED
+from ..models.easyanimate.text import TOKENIZER
 from ..models.wan.latent import MEAN, STD
 from ..models.wan.vae import WanVAE
 from . import encoders
@@ -29,6 +30,11 @@ FILES = {
         "model": "tora_transformer.safetensors",
         "vae": "tora_vae.safetensors",
         "text_encoder": "tora_text_encoder.safetensors",
+    },
+    "easyanimate": {
+        "model": "easyanimate_transformer.safetensors",
+        "vae": "easyanimate_vae.safetensors",
+        "text_encoder": "easyanimate_text_encoder.safetensors",
     },
 }
 ABOUT = {
@@ -91,8 +97,9 @@ def in_fp8(module: nn.Module) -> dict[str, Tensor]:
 
 def save_text_encoder(module: nn.Module, tokenizer: bytes, stated: dict, file: Path) -> None:
     """stated: sizes, family, and text_len, the tokens that the transformer takes."""
-    state = {name: value for name, value in module.state_dict().items() if "embed_tokens" not in name}
-    state["spiece_model"] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
+    state = {name: value for name, value in module.state_dict().items() if name != "encoder.embed_tokens.weight"}
+    name = TOKENIZER if stated["family"] == "easyanimate" else "spiece_model"
+    state[name] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
     write(file, state, stated)
 
 

@@ -26,7 +26,7 @@ MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
 FIRST, THEN, RELOAD = 24, 8, 500  # new shards of the pool to begin with, and so many more every so many steps
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
-ROUNDS = ((14000, 1.0), (9000, 0.42))  # steps, and the factor of both rates at their start
+ROUNDS = ((14000, 1.0), (9000, 0.42), (6000, 0.3))  # steps, and the factor of both rates at their start
 SAVE = 120  # seconds between two saved states
 
 

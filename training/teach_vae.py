@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from ..models.cogvideox.config import CogVideoXVAEConfig
 from ..models.cogvideox.vae import CogVideoXVAE
+from ..models.easyanimate.config import EasyAnimateVAEConfig
+from ..models.easyanimate.latent import SCALING
+from ..models.easyanimate.vae import EasyAnimateVAE
 from . import clips, export, pool
 from .optim import falling, optimizers
 from .precision import autocast
@@ -58,9 +61,11 @@ COGVIDEOX = Kind(
     CogVideoXVAEConfig(block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8),
     CogVideoXVAEConfig.scaling_factor,
 )  # fmt: skip
-
-
-KINDS = {"tora": COGVIDEOX}
+MAGVIT = Kind(
+    "magvit", "easyanimate", EasyAnimateVAE,
+    EasyAnimateVAEConfig(block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8), SCALING,
+)  # fmt: skip
+KINDS = {"tora": COGVIDEOX, "easyanimate": MAGVIT}
 
 
 def start_as_stills(module: nn.Module) -> None:
@@ -77,6 +82,9 @@ def start_as_stills(module: nn.Module) -> None:
             layer.bias.data.fill_(1)
         if "conv_b" in name and isinstance(layer, nn.Conv3d):
             layer.weight.data *= 0.1
+    for name in ("quant_conv", "post_quant_conv"):  # EasyAnimate's: they are not trained and change nothing
+        if hasattr(module, name):
+            nn.init.dirac_(getattr(module, name).weight)
     last = module.encoder.conv_out
     last = getattr(last, "conv", last)
     half = len(last.weight) // 2
@@ -87,21 +95,23 @@ def start_as_stills(module: nn.Module) -> None:
 class LastTap(nn.Conv3d):
     """What a 3D convolution makes of one frame while only its last tap acts."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, stream=None) -> Tensor:
         return F.conv2d(x[:, :, -1], self.weight[:, :, -1], self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
 
 
 class AllTaps(nn.Conv3d):
     """What a 3D convolution makes of one frame that is repeated."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, stream=None) -> Tensor:
         return F.conv2d(x[:, :, -1], self.weight.sum(2), self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
 
 
-def run_as(module: nn.Module, convolution: type) -> None:
+def run_as(module: nn.Module, convolution: type | None) -> None:
+    """None: as the 3D convolutions that they are."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv3d):
-            layer.__class__ = convolution
+            layer.own_class = getattr(layer, "own_class", type(layer))
+            layer.__class__ = convolution or layer.own_class
 
 
 def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
@@ -201,7 +211,7 @@ def train(
     while state["step"] < stills + steps:
         early = state["step"] < stills
         alone = early or state["step"] % 2 == 0
-        run_as(module, LastTap if early else AllTaps if alone else nn.Conv3d)
+        run_as(module, LastTap if early else AllTaps if alone else None)
         source = pictures if alone else moving
         done, share = ((state["step"] / stills, 1.0) if early else ((state["step"] - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
@@ -222,7 +232,7 @@ def train(
         if time.monotonic() - saved_at > SAVE:
             save(file, trained, both, state)
             saved_at = time.monotonic()
-    run_as(module, nn.Conv3d)
+    run_as(module, None)
     save(file, trained, both, state)
     return module
 

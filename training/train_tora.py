@@ -16,10 +16,12 @@ from ..models.cogvideox.config import CogVideoXConfig
 from ..models.cogvideox.latents import image_conditioning
 from ..models.common.diffusion import signal_levels
 from ..models.common.schedule import TRAIN_STEPS
+from ..models.wan.transformer import WanTransformer
 from ..trajectory.flow import flow_video
 from . import clips, encoders
 from .learn import spread_levels, tracks_of
 from .precision import autocast
+from .start import POINTS, Target, take_over
 from .train_vae import to_tensor
 
 CONFIG = CogVideoXConfig(
@@ -34,7 +36,9 @@ DEFAULTS = {
 
 
 class Student(nn.Module):
-    def __init__(self):
+    """The transformer; source: ATI's, whose weights it begins with where both have the same."""
+
+    def __init__(self, source: WanTransformer | None = None):
         super().__init__()
         torch.manual_seed(4)
         self.transformer = cogvideox.CogVideoXTransformer(CONFIG)
@@ -48,6 +52,18 @@ class Student(nn.Module):
         self.transformer.proj_out.weight.data.zero_()
         self.transformer.proj_out.bias.data.zero_()
         self.transformer.traj_extractor.eval()  # its batch norms only scale and shift
+        if source is not None:
+            self.begin_with(source)
+
+    def begin_with(self, source: WanTransformer) -> None:
+        whole = self.transformer
+        target = Target(
+            self.blocks, whole.patch_embed.proj, CONFIG.out_channels, whole.time_embedding, whole.norm_out.linear,
+            whole.proj_out, CONFIG.attention_head_dim, step=1.0,
+        )  # fmt: skip
+        t = torch.linspace(0, TRAIN_STEPS - 1, POINTS).long()
+        a = torch.tensor(signal_levels(DEFAULTS["shift"]))[t].float()
+        take_over(source, target, t, (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt()))
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -59,7 +75,7 @@ class Student(nn.Module):
 
 class Tora:
     """learn.System of Tora. texts: [n, SHORT, d_model], encoded prompts; vae: the CogVideoXVideoVAE that encodes the
-    flow videos."""
+    flow videos; source: ATI's transformer, which its own begins with."""
 
     name = "tora"
     stated: ClassVar[dict] = {"family": "cogvideox", "variant": "tora i2v"}
@@ -67,11 +83,11 @@ class Tora:
     plain = ("patch_embed", "proj_out", "temporal")
     attention = cogvideox
 
-    def __init__(self, texts: Tensor, vae):
-        self.texts, self.vae = texts, vae
+    def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
+        self.texts, self.vae, self.source = texts, vae, source
 
     def student(self) -> Student:
-        return Student()
+        return Student(self.source)
 
     def given(self, shard: dict) -> dict[str, Tensor]:
         """image: [n, 16, 5, h, w]; flow: the same, where there are tracks."""

@@ -151,6 +151,8 @@ class CogVideoXModel(VideoModel):
             raise ModelError("The VAE is needed to encode the start image and the flow video.")
         if vae is not None and (vae.family != self.family or vae.channels != self.latent_channels):
             raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: the VAE of CogVideoX is needed.")
+        if vae is not None:
+            self.check_latents(vae)
 
         count, rows, columns = self.latent_shape(width, height, frames)[1:]
         draws = {"image": (1, rows, columns), "flow": ((frames - 1) // self.temporal + 1, rows, columns)}

@@ -13,12 +13,13 @@ QWEN_WORDS = (
 )
 
 
-def read_json(file: Path):
-    """The tokenizer of a tokenizer.json; CheckpointError where it is none."""
+def read_json(content: Path | bytes, file: Path | None = None):
+    """The tokenizer of a tokenizer.json, or of its bytes in `file`; CheckpointError where it is none."""
     from tokenizers import Tokenizer
 
+    file = file or content
     try:
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_buffer(content) if isinstance(content, bytes) else Tokenizer.from_file(str(content))
     except Exception as error:  # the tokenizers package raises plain Exception
         raise CheckpointError(f"{file} is not a tokenizer.json ({error}). Download it again.") from error
 

@@ -168,6 +168,15 @@ class VideoModel(Placed):
                 f"({self.family}): connect the same model to both nodes."
             )
 
+    def check_latents(self, vae: VideoVAE) -> None:
+        """ModelError where a VAE of the right family makes other latents than this model was trained on: small models
+        of our own have their own, and their own preview of them."""
+        if vae.latent_format.rgb != self.latent_format.rgb:
+            raise ModelError(
+                f"{vae.path.name} makes other latents than {self.path.name} was trained on: an embedded model needs "
+                "the embedded VAE, every other one the released VAE."
+            )
+
     def check_text(self, text: TextConditioning, width: int, length: int) -> None:
         """ModelError unless prompts are [batch, at most `length` tokens, width]."""
         for name, tokens in (("positive", text.positive), ("negative", text.negative)):

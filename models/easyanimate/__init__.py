@@ -10,6 +10,7 @@ from ..common.description import Description
 from ..common.ops import prepare
 from . import text
 from .detect import DIFFUSERS
+from .latent import latent_format
 from .system import DEFAULTS, EasyAnimateModel, EasyAnimateVideoVAE
 from .transformer import EasyAnimateTransformer
 from .vae import EasyAnimateVAE
@@ -28,7 +29,7 @@ def load_model(checkpoint: Checkpoint, found: Description, dtype: str, device: t
     assign(module, checkpoint.part(found.kind), key_map=DIFFUSERS)
     compute = prepare(module, dtype, device, KEEP)
     defaults = {**DEFAULTS, **stated.get("defaults", {})}
-    return EasyAnimateModel(module, found.config, checkpoint.path, defaults, dtype=compute, device=device)
+    return EasyAnimateModel(module, found.config, checkpoint.path, defaults, latent_format(stated), compute, device)
 
 
 def load_vae(checkpoint: Checkpoint, found: Description, dtype: str, device: torch.device) -> EasyAnimateVideoVAE:
@@ -36,4 +37,4 @@ def load_vae(checkpoint: Checkpoint, found: Description, dtype: str, device: tor
         module = EasyAnimateVAE(found.config)
     assign(module, checkpoint.part(found.kind))
     compute = prepare(module, dtype, device)
-    return EasyAnimateVideoVAE(module, checkpoint.path, dtype=compute, device=device)
+    return EasyAnimateVideoVAE(module, checkpoint.path, latent_format(checkpoint.config or {}), compute, device)

@@ -11,7 +11,8 @@ class EasyAnimateConfig:
     12B.
 
     in_channels: 16 noisy latents and what the variant adds. mmdit_layers: how many blocks, from the first, have weights
-    of their own for text; in the others text and video share them.
+    of their own for text; in the others text and video share them. text_len: tokens of a prompt, padding included
+    (easyanimate/pipeline/pipeline_easyanimate.py:encode_prompt; a small model of our own takes fewer).
     """
 
     in_channels: int = 16
@@ -23,6 +24,7 @@ class EasyAnimateConfig:
     text_embed_dim: int = 3584
     time_embed_dim: int = 512
     patch_size: int = 2
+    text_len: int = 256
     norm_eps: float = 1e-5
 
     @property

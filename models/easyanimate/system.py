@@ -30,7 +30,6 @@ from .detect import DIFFUSERS, VARIANTS
 from .frames import enough, nearest, redrawn
 from .latent import MAGVIT
 from .sizes import bucket_size
-from .text import LENGTH
 
 # What the official samplers use: comfyui/comfyui_nodes.py; fps of predict_*.py. The shift is exp(mu) with mu = 1.
 DEFAULTS = {
@@ -82,12 +81,14 @@ class EasyAnimateModel(VideoModel):
         return MOST_START_IMAGES if self.variant == "inp" else 1
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
+        if "sizes" in self.defaults:
+            return super().size_for(width, height)
         return bucket_size(width, height, self.defaults["base_resolution"])
 
     def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
         """ModelError where text or motion were made for another model."""
         super().check_inputs(text, motion)
-        self.check_text(text, self.config.text_embed_dim, LENGTH)
+        self.check_text(text, self.config.text_embed_dim, self.config.text_len)
         given = motion.inputs.get("y")
         if (0 if given is None else given.shape[1]) != self.config.in_channels - self.config.out_channels:
             raise ModelError(
@@ -97,7 +98,7 @@ class EasyAnimateModel(VideoModel):
 
     def example_inputs(self, width: int, height: int, frames: int) -> tuple[tuple[int, int], Shapes]:
         shape, extra = self.latent_shape(width, height, frames), self.config.in_channels - self.config.out_channels
-        return (LENGTH, self.config.text_embed_dim), {"y": (1, extra, *shape[1:])} if extra else {}
+        return (self.config.text_len, self.config.text_embed_dim), {"y": (1, extra, *shape[1:])} if extra else {}
 
     def step_cache_coefficients(self) -> tuple[float, ...] | None:
         return STEP_CACHE.get((self.config.num_layers, self.config.mmdit_layers))
@@ -155,6 +156,8 @@ class EasyAnimateModel(VideoModel):
             raise ModelError(f"{self.path.name} needs the VAE to encode what it is shown.")
         if vae is not None and vae.family != self.family:
             raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: EasyAnimate V5.1's is needed.")
+        if vae is not None:
+            self.check_latents(vae)
 
         size = {"width": width, "height": height, "fit": fit}
         latents = pixels = None

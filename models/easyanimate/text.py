@@ -22,6 +22,7 @@ from ..common.tokens import read_json, read_qwen
 log = logging.getLogger(__name__)
 
 LENGTH = 256  # tokens, padding included: easyanimate/pipeline/pipeline_easyanimate.py:encode_prompt
+TOKENIZER = "tokenizer_json"  # the bytes of a tokenizer.json, which a small model of our own carries in its file
 PAD = 151643  # <|endoftext|>
 SPECIAL = {"<|endoftext|>": PAD, "<|im_start|>": 151644, "<|im_end|>": 151645}
 TEMPLATE = (  # Qwen2-VL's chat template for one message, with its default system prompt
@@ -32,17 +33,18 @@ TEMPLATE = (  # Qwen2-VL's chat template for one message, with its default syste
 STEM = r"(?:model\.)?(?:language_model\.)?(?:model\.)?"  # in front of the text half, by version of transformers
 KEYS = ((STEM + r"((?:embed_tokens|layers)\..*)", r"\1"),)
 # The vision tower and the word prediction; what comes after the hidden states that are used is added by `load`.
-NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.weight")
+NOT_TEXT = (r"(?:model\.)?visual\..*", STEM + r"lm_head\..*", STEM + r"norm\.weight", TOKENIZER)
 
 
 class TextEncoder(Placed):
-    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives; `pad`: the id that fills prompts up.
+    """Qwen2-VL's text half and its tokenizer. `width`: of the rows it gives, `length` of them for each prompt; `pad`:
+    the id that fills prompts up.
     comfy_tokenizer: where ComfyUI carries the tokenizer (Qwen2.5's has the same words and control ids)."""
 
     comfy_tokenizer: ClassVar[str] = "qwen25_tokenizer"
 
-    def __init__(self, module: nn.Module, tokenizer, path=None, pad: int = PAD):
-        self.module, self.tokenizer, self.path, self.pad = module, tokenizer, path, pad
+    def __init__(self, module: nn.Module, tokenizer, path=None, pad: int = PAD, length: int = LENGTH):
+        self.module, self.tokenizer, self.path, self.pad, self.length = module, tokenizer, path, pad, length
         self.config = module.config
         self.width: int = module.config.hidden_size
 
@@ -50,22 +52,22 @@ class TextEncoder(Placed):
         self.tokenizer, self.pad = find_tokenizer(folder, folder)
 
     def encode(self, prompt: str) -> Tensor:
-        """[256, dim] for a prompt of any length, the padding included: the video model attends to it.
+        """[length, dim] for a prompt of any length, the padding included: the video model attends to it.
 
         What is too long is cut at the end, and with it the template's closing tokens, as the release does.
         """
         if self.tokenizer is None:
             raise CheckpointError(f"{self.path} has no tokenizer beside it. {TOKENIZER_ADVICE}")
         ids = self.tokenizer(TEMPLATE.format(prompt))
-        if len(ids) > LENGTH:
-            log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), LENGTH)
-        ids = ids[:LENGTH]
+        if len(ids) > self.length:
+            log.warning("The prompt has %d tokens; what follows the first %d is left out.", len(ids), self.length)
+        ids = ids[: self.length]
         if max(*ids, self.pad) >= self.config.vocab_size:
             raise ModelError(
                 f"The tokenizer gives id {max(*ids, self.pad)}, but {self.path} knows {self.config.vocab_size} "
                 "tokens: they do not belong together. Use Qwen2-VL's own tokenizer."
             )
-        padding = LENGTH - len(ids)
+        padding = self.length - len(ids)
         mask = torch.tensor([[1] * len(ids) + [0] * padding])
         return self.encode_ids(torch.tensor([ids + [self.pad] * padding]), mask)[0]
 
@@ -83,7 +85,7 @@ def load(
     checkpoint: Checkpoint, found: Description, dtype: str = "auto", device="cpu", tokenizer: str | Path | None = None
 ) -> TextEncoder:
     """Qwen2-VL from the released shards or one file, recognised as `found`; the last layer is left out, because what
-    goes into it is used. tokenizer: a folder or file; by default the one beside the file.
+    goes into it is used. tokenizer: a folder or file; by default the one in the file or beside it.
     CheckpointError where the file is incomplete."""
     last = found.config["num_hidden_layers"] - 1
     module = build({**found.config, "num_hidden_layers": last})
@@ -91,8 +93,13 @@ def load(
     set_frequencies(module)
     prepare(module, dtype, device, keep=("norm", "embed_tokens"))
     set_frequencies(module)  # again: 16 bits are not enough for them
-    tokenizer, pad = find_tokenizer(checkpoint.path, tokenizer)
-    return TextEncoder(module, tokenizer, checkpoint.path, pad)
+    part = checkpoint.part(found.kind)
+    if tokenizer is None and TOKENIZER in part:
+        tokenizer, pad = usable(read_json(part[TOKENIZER].numpy().tobytes(), checkpoint.path), checkpoint.path)
+    else:
+        tokenizer, pad = find_tokenizer(checkpoint.path, tokenizer)
+    length = (checkpoint.config or {}).get("text_len", LENGTH)
+    return TextEncoder(module, tokenizer, checkpoint.path, pad, length)
 
 
 THETA = 1_000_000.0  # Qwen2-VL's base of rotary positions
@@ -137,10 +144,15 @@ def find_tokenizer(path: Path, stated: str | Path | None = None):
             tokenizer = read_qwen(place, SPECIAL)
         else:
             continue
-        pad = tokenizer.token_to_id("<|endoftext|>")
-        if pad is None:
-            raise CheckpointError(f"{place} holds another tokenizer than Qwen2-VL's. {TOKENIZER_ADVICE}")
-        return (lambda text: tokenizer.encode(text, add_special_tokens=False).ids), pad
+        return usable(tokenizer, place)
     if stated is not None:
         raise CheckpointError(f"{stated} holds no tokenizer (tokenizer.json). {TOKENIZER_ADVICE}")
     return None, PAD
+
+
+def usable(tokenizer, place: Path):
+    """A function from text to token ids and the id of padding. CheckpointError where it is not Qwen2-VL's tokenizer."""
+    pad = tokenizer.token_to_id("<|endoftext|>")
+    if pad is None:
+        raise CheckpointError(f"{place} holds another tokenizer than Qwen2-VL's. {TOKENIZER_ADVICE}")
+    return (lambda text: tokenizer.encode(text, add_special_tokens=False).ids), pad

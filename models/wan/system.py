@@ -152,11 +152,7 @@ class WanVideoModel(VideoModel):
             raise ModelError("A start image needs the VAE to encode it.")
         if vae.family != self.family or vae.channels != self.config.out_dim:
             raise ModelError(f"{vae.path.name} is not a VAE for {self.path.name}: a Wan 2.1 VAE is needed.")
-        if vae.latent_format != self.latent_format:
-            raise ModelError(
-                f"{vae.path.name} makes other latents than {self.path.name} was trained on: the embedded model needs "
-                "the embedded VAE, every other one Wan 2.1's."
-            )
+        self.check_latents(vae)
         self.check_image_tokens(image_tokens)
 
         picture, box = cover(to_pixels(image), width, height, fit)

@@ -51,6 +51,8 @@ class Frontend:
             self.faults.append(f"uncaught: {error.stack}")
 
     def _console(self, message):
+        if "https://api.comfy.org/" in message.text:
+            return  # after a fault the page asks ComfyUI's registry for the pack's address, which it may not reach
         where = message.location.get("url", "")
         ours = self.blame in message.text or (self.blame in where and where.startswith(self.host.url))
         if message.type == "error" and ours:

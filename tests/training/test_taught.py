@@ -5,13 +5,18 @@ import pytest
 import torch
 
 from comfyui_trajectory.models import TextConditioning, load_model, load_text_encoder, load_vae, sample
+from comfyui_trajectory.models.common.diffusion import signal_levels
+from comfyui_trajectory.models.common.rope import sinusoidal_embedding
 from comfyui_trajectory.models.wan.config import WanVAEConfig
+from comfyui_trajectory.models.wan.transformer import WanTransformer
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
-from comfyui_trajectory.training import clips, encoders, export, learn, pool, teach_vae, train_tora
+from comfyui_trajectory.training import (
+    clips, encoders, export, learn, pool, start, teach_vae, train_ati, train_easyanimate, train_tora,
+)  # fmt: skip
 
 PREVIEW = [[0.0, 0.0, 0.0]] * 17
-TORA = export.FILES["tora"]
+SYSTEMS = {"tora": train_tora.Tora, "easyanimate": train_easyanimate.EasyAnimate}
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +27,32 @@ def teacher(tmp_path_factory):
     return load_vae(file)
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embedded")
-    export.save_vae(teach_vae.COGVIDEOX.module(), "cogvideox", PREVIEW, folder / TORA["vae"])
-    system = train_tora.Tora(torch.zeros(2, encoders.SHORT, 32), None)
+def text_encoder(system: str):
+    """(module, tokenizer, what its file states)"""
+    if system == "tora":
+        stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
+        return encoders.text_encoder("T5", encoders.T5), encoders.tokenizer(), stated
+    stated = {**encoders.QWEN, "family": "easyanimate", "text_len": encoders.LONG}
+    return encoders.qwen_encoder(), encoders.bpe_tokenizer(), stated
+
+
+TEXTS = {"tora": torch.zeros(2, encoders.SHORT, 32), "easyanimate": torch.zeros(2, encoders.LONG, 32)}
+
+
+@pytest.fixture(scope="module", params=[*SYSTEMS])
+def trained(request, tmp_path_factory):
+    """(name of the system, its files by part, the student that they were written from)"""
+    name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    files = {part: folder / file for part, file in export.FILES[name].items()}
+    kind = teach_vae.KINDS[name]
+    export.save_vae(kind.module(), kind.family, PREVIEW, files["vae"])
+    system = SYSTEMS[name](TEXTS[name], None)
     student = system.student()
     torch.nn.init.normal_(student.transformer.proj_out.weight, std=0.02)
-    export.save_transformer(student.transformer, system.stated, system.defaults, PREVIEW, folder / TORA["model"])
-    stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
-    text = encoders.text_encoder("T5", encoders.T5)
-    export.save_text_encoder(text, encoders.tokenizer(), stated, folder / TORA["text_encoder"])
-    return folder, student
+    export.save_transformer(student.transformer, system.stated, system.defaults, PREVIEW, files["model"])
+    export.save_text_encoder(*text_encoder(name), files["text_encoder"])
+    return name, files, student
 
 
 def shard_of(clip: clips.Clip) -> dict:
@@ -48,8 +67,9 @@ def shard_of(clip: clips.Clip) -> dict:
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_on_a_still_two_dimensions_give_the_numbers_of_three(part):
-    module = teach_vae.COGVIDEOX.module()
+@pytest.mark.parametrize("kind", [*teach_vae.KINDS.values()], ids=[*teach_vae.KINDS])
+def test_on_a_still_two_dimensions_give_the_numbers_of_three(kind, part):
+    module = kind.module()
     x = torch.rand(2, 3, 1, 32, 32) if part == "encoder" else torch.randn(2, 16, 1, 4, 4)
     run = module.encode if part == "encoder" else module.decode
     wanted = run(x)
@@ -60,7 +80,7 @@ def test_on_a_still_two_dimensions_give_the_numbers_of_three(part):
         if isinstance(layer, torch.nn.Conv3d):
             torch.nn.init.normal_(layer.weight, std=0.05)
     alone = run(x)
-    teach_vae.run_as(module, torch.nn.Conv3d)
+    teach_vae.run_as(module, None)
     assert torch.allclose(run(x), alone, atol=1e-4)
 
 
@@ -90,44 +110,49 @@ def test_a_taught_encoder_comes_closer_to_its_teacher_and_is_taken_up_where_it_w
     assert errors[0] < 0.9 * errors[1]
 
 
-def test_the_condition_of_training_is_that_of_use(files, photographs):
-    folder, _ = files
-    model, vae = load_model(folder / TORA["model"]), load_vae(folder / TORA["vae"])
+def test_the_condition_of_training_is_that_of_use(trained, photographs):
+    name, files, _ = trained
+    model, vae = load_model(files["model"]), load_vae(files["vae"])
     clip = next(
         c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2
     )
     shard = shard_of(clip)
-    given = train_tora.Tora(torch.zeros(2, encoders.SHORT, 32), vae).given(shard)
+    given = SYSTEMS[name](TEXTS[name], vae).given(shard)
     tracks = Tracks(*shard["tracks"][0], shard["size"])
     motion = model.encode_motion(
         tracks, vae=vae, image=shard["first"].float() / 255, width=96, height=96, frames=clips.FRAMES
     )
-    for name, wanted in motion.inputs.items():
-        if name != "strength":
-            error = (given[name].float() - wanted).pow(2).mean()
-            assert error < 0.01 * wanted.pow(2).mean(), name  # bfloat16, and next to no noise
-    assert set(given) == {"image", "flow"}
+    if name == "easyanimate":
+        wanted = dict(zip(("control", "reference"), motion.inputs["y"].chunk(2, dim=1)))
+    else:
+        wanted = {part: motion.inputs[part] for part in ("image", "flow")}
+    assert set(given) == set(wanted)
+    for part, value in wanted.items():
+        assert (given[part].float() - value).pow(2).mean() < 0.01 * value.pow(2).mean(), part  # bfloat16; little noise
 
 
-def test_exported_files_load_and_sample_as_trained(files):
-    folder, student = files
-    model, vae = load_model(folder / TORA["model"]), load_vae(folder / TORA["vae"])
-    text = load_text_encoder(folder / TORA["text_encoder"])
-    assert (model.variant, model.defaults["steps"]) == ("i2v", train_tora.DEFAULTS["steps"])
+def test_exported_files_load_and_sample_as_trained(trained):
+    name, files, student = trained
+    model, vae, text = load_model(files["model"]), load_vae(files["vae"]), load_text_encoder(files["text_encoder"])
+    assert model.variant == {"tora": "i2v", "easyanimate": "control"}[name]
+    sampling = {key: model.defaults[key] for key in ("cfg", "shift", "scheduler")}
     tokens = text.encode("a bird, 你好 and " + "many more words " * 20)[None]
-    assert tokens.shape == (1, encoders.SHORT, encoders.T5["d_model"])
-    x, image, flow = (torch.randn(1, 16, 5, 6, 4) for _ in range(3))
-    wanted = student(x, torch.tensor([500]), tokens, image, flow)
-    made = model.predict(x, torch.tensor([500]), tokens, {"image": image, "flow": flow})
+    assert tokens.shape == TEXTS[name][:1].shape
+    x, one, other = (torch.randn(1, 16, 5, 6, 4) for _ in range(3))
+    wanted = student(x, torch.tensor([500]), tokens, one, other)
+    inputs = {"image": one, "flow": other} if name == "tora" else {"y": torch.cat([one, other], dim=1)}
+    made = model.predict(x, torch.tensor([500]), tokens, inputs)
     assert (made - wanted).pow(2).mean() < 0.01 * wanted.pow(2).mean()
     path = torch.linspace(4, 40, 17).view(17, 1, 1).expand(17, 1, 2)
     tracks = Tracks(path, torch.ones(17, 1, dtype=torch.bool), (48, 48))
     motion = model.encode_motion(tracks, vae=vae, image=torch.rand(1, 48, 48, 3), width=48, height=48, frames=17)
-    latents = sample(model, TextConditioning(tokens), motion, steps=2, cfg=1.0, shift=6.0, scheduler="ddim")
+    latents = sample(model, TextConditioning(tokens), motion, steps=2, **sampling)
     assert vae.decode(latents).shape == (1, 3, 17, 48, 48)
+    assert model.latent_format.picture(latents[0]).shape == (5, 6, 6, 3)  # the preview
 
 
-def test_tora_learns_from_clips_with_tracks_and_without(tmp_path, files, photographs, monkeypatch):
+def test_it_learns_from_clips_with_tracks_and_without(tmp_path, trained, photographs, monkeypatch):
+    name, files, _ = trained
     monkeypatch.setattr(learn, "compiled", lambda blocks: None)  # it would take a minute
     made = (clips.make_clip(photographs, np.random.default_rng(seed)) for seed in range(200))
     with_tracks, without = None, None
@@ -140,12 +165,48 @@ def test_tora_learns_from_clips_with_tracks_and_without(tmp_path, files, photogr
     shard = {name: torch.cat([part[name] for part in parts]) for name in ("latents", "still", "motion", "first")}
     shard |= {"tracks": [part["tracks"][0] for part in parts], "size": (96, 96)}
     torch.save(shard, tmp_path / "0000.pt")
-    system = train_tora.Tora(torch.zeros(2, encoders.SHORT, 32), load_vae(files[0] / TORA["vae"]))
+    system = SYSTEMS[name](TEXTS[name], load_vae(files["vae"]))
     with torch.enable_grad():
         learn.train(system, [tmp_path / "0000.pt"], tmp_path, [(4, 1.0)])
-    state = torch.load(tmp_path / "tora.pt", weights_only=True)
+    state = torch.load(tmp_path / f"{name}.pt", weights_only=True)
     assert state["state"]["step"] == 4
-    (first, second) = torch.load(tmp_path / "tora_pool" / "0000.pt", weights_only=True)
-    assert set(first[2]) == {"image", "flow"} and set(second[2]) == {"image"}
+    (first, second) = torch.load(tmp_path / f"{name}_pool" / "0000.pt", weights_only=True)
+    if name == "tora":
+        assert set(first[2]) == {"image", "flow"} and set(second[2]) == {"image"}
+    else:
+        assert first[2]["control"].any() and not second[2]["control"].any()
+    part = {"tora": "fuser", "easyanimate": "transformer.proj."}[name]  # what the tracks come in by
     before = system.student().state_dict()
-    assert any((before[name] != value).any() for name, value in state["student"].items() if "fuser" in name)
+    assert any((before[key] != value).any() for key, value in state["student"].items() if part in key)
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS])
+def test_it_begins_with_what_ati_has_learned(name):
+    torch.manual_seed(0)
+    source = WanTransformer(train_ati.CONFIG).eval()
+    torch.nn.init.normal_(source.head.head.weight, std=0.1)
+    whole = SYSTEMS[name](TEXTS[name], None, source).student().transformer
+    block, learned = whole.transformer_blocks[2], source.blocks[2]
+    assert torch.equal(block.attn1.to_v.weight, learned.self_attn.v.weight)
+    assert torch.equal(block.ff.net[0].proj.weight[:640], learned.ffn[0].weight)
+    turns = start.matched_turns(32, {"tora": 1.0, "easyanimate": train_easyanimate.STEP}[name])
+    assert sorted(turns.tolist()) == list(range(32))  # the channels of a head change their places among themselves
+    q = block.attn1.to_q.weight.unflatten(0, (6, 32))
+    assert torch.equal(q, learned.self_attn.q.weight.unflatten(0, (6, 32))[:, turns])
+
+    # What the timestep does to a block, at the level of noise that both mean.
+    level = torch.tensor([0.3, 0.6, 0.9])
+    time = source.time_embedding(sinusoidal_embedding(level * 1000, train_ati.CONFIG.freq_dim))
+    wanted = (source.time_projection(time).unflatten(1, (6, -1)) + learned.modulation)[:, :3].flatten(1)
+    t = level * 1000
+    if name == "tora":
+        a = torch.tensor(signal_levels(train_tora.DEFAULTS["shift"])).float()
+        of_t = (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt())
+        t = (of_t[None] - level[:, None]).abs().argmin(1)
+    features = torch.nn.functional.silu(whole.time_embedding(sinusoidal_embedding(t, 192)))
+    made = block.norm1.linear(features)[:, : 3 * 192]
+    assert (made - wanted).pow(2).mean() < 0.1 * wanted.pow(2).mean()
+
+    # One patch of the head: ATI gives its pixels before its channels.
+    h = torch.randn(5, 192)
+    assert torch.allclose(whole.proj_out(h).unflatten(1, (16, 4)).mT.flatten(1), source.head.head(h), atol=1e-5)
