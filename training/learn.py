@@ -26,7 +26,6 @@ MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
 FIRST, THEN, RELOAD = 24, 8, 500  # new shards of the pool to begin with, and so many more every so many steps
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
-ROUNDS = ((14000, 1.0), (9000, 0.42), (6000, 0.3))  # steps, and the factor of both rates at their start
 SAVE = 120  # seconds between two saved states
 
 
@@ -56,12 +55,16 @@ class Bucket:
         return cls(torch.cat([part.latents for part in parts]), torch.cat([part.weight for part in parts]), given)
 
 
+Rounds = Sequence[tuple[int, float]]  # steps of each, and the factor of both rates at its start
+
+
 class System(Protocol):
     """What a system does differently from the others while it learns."""
 
     name: str
     plain: tuple[str, ...]  # parts of the names of weights that AdamW takes, not Muon
     attention: object  # the module whose `attention` the transformer calls
+    rounds: Rounds
 
     def student(self) -> nn.Module:
         """What is trained: `transformer`, and where there is more, that too; with `blocks`, a list of modules."""
@@ -132,7 +135,7 @@ def compiled(blocks: nn.ModuleList) -> None:
         block.compile(dynamic=False)
 
 
-def rate_at(step: int, rounds: Sequence[tuple[int, float]]) -> float:
+def rate_at(step: int, rounds: Rounds) -> float:
     """Factor of the learning rates at a step: in each round it falls from its start to nothing."""
     for steps, start in rounds:
         if step < steps:
@@ -141,19 +144,17 @@ def rate_at(step: int, rounds: Sequence[tuple[int, float]]) -> float:
     return 0.0
 
 
-def train(
-    system: System, files: list[Path], runs: Path, rounds: Sequence[tuple[int, float]] = ROUNDS
-) -> nn.Module:  # fmt: skip
+def train(system: System, files: list[Path], runs: Path, rounds: Rounds | None = None) -> nn.Module:
     """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
 
-    files: shards of the pool; those that come into being meanwhile are taken in as well. rounds: how many steps, and
-    the factor of the learning rates at their start.
+    files: shards of the pool; those that come into being meanwhile are taken in as well. rounds: the system's own by
+    default.
     """
     with unfused_attention(system.attention):
-        return _train(system, files, runs, rounds)
+        return _train(system, files, runs, rounds or system.rounds)
 
 
-def _train(system: System, files: list[Path], runs: Path, rounds: Sequence[tuple[int, float]]) -> nn.Module:
+def _train(system: System, files: list[Path], runs: Path, rounds: Rounds) -> nn.Module:
     steps = sum(count for count, _ in rounds)
     student = system.student()
     average = copy.deepcopy(student).requires_grad_(False)

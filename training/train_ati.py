@@ -62,6 +62,7 @@ class ATI:
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embedding", "head.head", "position_embedding", "class_embedding")
     attention = wan
+    rounds = ((14000, 1.0), (9000, 0.42))
 
     def __init__(self, texts: Tensor):
         self.texts, self.reader = texts, encoders.image_encoder()

@@ -80,6 +80,7 @@ class EasyAnimate:
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("transformer.proj.", "proj_out", "text_proj")
     attention = easyanimate
+    rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
         self.texts, self.vae, self.source = texts, vae, source

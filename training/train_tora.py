@@ -82,6 +82,7 @@ class Tora:
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embed", "proj_out", "temporal")
     attention = cogvideox
+    rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
         self.texts, self.vae, self.source = texts, vae, source
