@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..models import DTYPES, SCHEDULERS
+from ..models import DTYPES, EMBEDDED, SCHEDULERS
 from ..models.common.options import ATTENTION, GUIDANCE, STEP_CACHES
 from ..trajectory.spread import MOST
 from .extras import add_extras
@@ -26,7 +26,7 @@ GENERATE = """\
 Makes a video in which the drawn points of a picture move along their tracks.
 Writes video.mp4, overlay.mp4 (with the tracks drawn on it) and contact_sheet.png into the output folder.
 
-Without --image and --tracks it uses the example that comes along; without --model the embedded model, which is
+Without --image and --tracks it uses the example that comes along; without --model an embedded model, which is
 small: it shows the idea on any machine within a minute. ATI 14B makes the real thing."""
 
 GENERATE_EXAMPLES = """\
@@ -226,6 +226,9 @@ examples:
 
 def add_models(target: argparse.ArgumentParser) -> None:
     group = target.add_argument_group("model files (default: the embedded model)")
+    group.add_argument(
+        "--embedded", choices=EMBEDDED, help="the small model of this system that comes along (default: ati)"
+    )
     group.add_argument("--model", metavar="FILE", help="the video model")
     group.add_argument(
         "--motion", metavar="FILE", help="Tora's parts, where they are files of their own: fuser*.safetensors"

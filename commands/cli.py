@@ -63,8 +63,11 @@ def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
     more = {"dtype": options.dtype, "loras": tuple(lora_of(parts) for parts in options.lora),
             "options": options_of(options)}  # fmt: skip
-    if not any(given.values()) and not options.image_encoder and not options.motion:
-        return replace(ModelFiles.embedded(), **more)
+    own = any(given.values()) or options.image_encoder or options.motion
+    if own and options.embedded:
+        parser().error(f"--embedded {options.embedded} is a model of its own: leave out the other model files")
+    if not own:
+        return replace(ModelFiles.embedded(options.embedded or "ati"), **more)
     missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if not value]
     if missing:
         parser().error(f"with files of your own, all of a system are needed: {', '.join(missing)} is missing")
@@ -149,7 +152,7 @@ def generate(options: argparse.Namespace) -> None:
         missing = "--image" if options.image is None else "--tracks (or --tracks none)"
         parser().error(f"{missing} is missing")
     files = model_files(options)  # wrong usage is told before anything is read
-    if files.model == ModelFiles.embedded().model:
+    if not options.model:
         for name, trained in EMBEDDED_SPREAD.items():
             if getattr(options, name) is None:
                 setattr(options, name, trained)

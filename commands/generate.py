@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..models import Options, embedded
+from ..models import EMBEDDED, Options, embedded
 from ..nodes.decode import TrajectoryDecode
 from ..nodes.encode import TrajectoryEncode, TrajectoryTextEncode
 from ..nodes.host import host
@@ -45,8 +45,8 @@ class ModelFiles:
     options: Options = Options()
 
     @classmethod
-    def embedded(cls) -> ModelFiles:
-        return cls(*(str(embedded(part)) for part in ("model", "vae", "text_encoder", "image_encoder")))
+    def embedded(cls, system: str = "ati") -> ModelFiles:
+        return cls(**{"image_encoder": None, **{part: str(embedded(part, system)) for part in EMBEDDED[system]}})
 
 
 class Pipeline:

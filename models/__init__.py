@@ -109,14 +109,16 @@ def _find(kind: str, path, dtype: str, config: dict | None, motion=None):
     return checkpoint, found, family
 
 
+PARTS = {"model": "transformer", "vae": "vae", "text_encoder": "text_encoder"}
+# The small model files that the pack carries, by system and part.
 EMBEDDED = {
-    "model": "ati_transformer.safetensors",
-    "vae": "ati_vae.safetensors",
-    "text_encoder": "ati_text_encoder.safetensors",
-    "image_encoder": "ati_image_encoder.safetensors",
+    system: {part: f"{system}_{name}.safetensors" for part, name in PARTS.items()}
+    for system in ("ati", "tora", "easyanimate")
 }
+EMBEDDED["ati"]["image_encoder"] = "ati_image_encoder.safetensors"
 
 
-def embedded(part: str) -> Path:
-    """The small model files that the pack carries: 'model', 'vae', 'text_encoder' or 'image_encoder'."""
-    return Path(__file__).parent / "embedded" / EMBEDDED[part]
+def embedded(part: str, system: str = "ati") -> Path:
+    """A small model file that the pack carries. part: 'model', 'vae', 'text_encoder', or 'image_encoder', which only
+    'ati' has; system: 'ati', 'tora' or 'easyanimate'."""
+    return Path(__file__).parent / "embedded" / EMBEDDED[system][part]

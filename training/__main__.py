@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..models import embedded
-from .export import FILES
+from ..models import EMBEDDED, embedded
 
 log = logging.getLogger("training")
 
@@ -49,7 +48,7 @@ def main() -> None:
 
 
 def file(options, part: str, system: str | None = None) -> Path:
-    return options.output / FILES[system or options.system][part]
+    return options.output / EMBEDDED[system or options.system][part]
 
 
 def shards(options) -> list[Path]:

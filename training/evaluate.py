@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..models import (
+    EMBEDDED,
     TextConditioning,
     embedded,
     load_image_encoder,
@@ -35,7 +36,6 @@ from ..trajectory.draw import contact_sheet, draw_tracks
 from ..trajectory.score import score
 from ..trajectory.spread import spread
 from . import clips, photos
-from .export import FILES
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Models:
     @classmethod
     def load(cls, folder: Path, system: str, **changes) -> Models:
         """The files of a system in `folder`; changes: of the sampling (steps, cfg, shift, scheduler)."""
-        files = {part: folder / name for part, name in FILES[system].items()}
+        files = {part: folder / name for part, name in EMBEDDED[system].items()}
         model, vae, text = load_model(files["model"]), load_vae(files["vae"]), load_text_encoder(files["text_encoder"])
         image = load_image_encoder(files["image_encoder"]) if "image_encoder" in files else None
         sampling = {name: model.defaults[name] for name in ("steps", "cfg", "shift", "scheduler")}
@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> None
     parser = argparse.ArgumentParser(
         prog="python -m comfyui_trajectory.training.evaluate", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--system", choices=FILES, default="ati", help="which of the embedded models (default: ati)")
+    parser.add_argument("--system", choices=EMBEDDED, default="ati", help="which of the embedded models (default: ati)")
     parser.add_argument("--count", type=int, default=COUNT, help="clips")
     parser.add_argument("--models", type=Path, default=folder or embedded("vae").parent, help="folder of the files")
     parser.add_argument(

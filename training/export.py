@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..models import EMBEDDED
 from ..models.easyanimate.text import TOKENIZER
 from ..models.wan.latent import MEAN, STD
 from ..models.wan.vae import WanVAE
@@ -24,19 +23,6 @@ from . import encoders
 
 log = logging.getLogger(__name__)
 
-FILES = {
-    "ati": EMBEDDED,
-    "tora": {
-        "model": "tora_transformer.safetensors",
-        "vae": "tora_vae.safetensors",
-        "text_encoder": "tora_text_encoder.safetensors",
-    },
-    "easyanimate": {
-        "model": "easyanimate_transformer.safetensors",
-        "vae": "easyanimate_vae.safetensors",
-        "text_encoder": "easyanimate_text_encoder.safetensors",
-    },
-}
 ABOUT = {
     "format": "pt",
     "license": "Apache-2.0",

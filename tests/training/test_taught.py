@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from comfyui_trajectory.models import TextConditioning, load_model, load_text_encoder, load_vae, sample
+from comfyui_trajectory.models import EMBEDDED, TextConditioning, load_model, load_text_encoder, load_vae, sample
 from comfyui_trajectory.models.common.diffusion import signal_levels
 from comfyui_trajectory.models.common.rope import sinusoidal_embedding
 from comfyui_trajectory.models.wan.config import WanVAEConfig
@@ -44,7 +44,7 @@ def trained(request, tmp_path_factory):
     """(name of the system, its files by part, the student that they were written from)"""
     name = request.param
     folder = tmp_path_factory.mktemp(name)
-    files = {part: folder / file for part, file in export.FILES[name].items()}
+    files = {part: folder / file for part, file in EMBEDDED[name].items()}
     kind = teach_vae.KINDS[name]
     export.save_vae(kind.module(), kind.family, PREVIEW, files["vae"])
     system = SYSTEMS[name](TEXTS[name], None)
