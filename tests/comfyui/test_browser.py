@@ -17,6 +17,7 @@ from comfyui_trajectory.commands.run import CLASSES
 RENDERERS = ("classic", "nodes 2.0")
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 EMBEDDED = ROOT / "workflows" / "ati_embedded.json"
+EMBEDDED_ONES = [file for file in WORKFLOWS if file.stem.endswith("_embedded")]
 SAVED = sorted((ROOT / "tests" / "saved").glob("*.json"))  # by earlier versions
 
 
@@ -95,16 +96,17 @@ def defaults(cls) -> dict:
     return {name: options.get("default", first[name]) for name, options in widgets(cls)}
 
 
-def test_the_embedded_workflow_becomes_a_saved_video_by_the_run_button(host, page, shots):
-    page.drop(EMBEDDED)
+@pytest.mark.parametrize("file", EMBEDDED_ONES, ids=lambda file: file.stem)
+def test_an_embedded_workflow_becomes_a_saved_video_by_the_run_button(host, page, shots, file):
+    page.drop(file)
     page.follow("TrajectorySampler")
     prompt_id = page.press_run()
     page.page.wait_for_function("() => window.steps.some(([done]) => done >= 2)", timeout=300_000)
     assert page.previewed("TrajectorySampler")
     page.fit()
-    shots("running")
+    shots(f"{file.stem}-running")
     entry = host.wait(prompt_id)
-    shots("finished")
+    shots(f"{file.stem}-finished")
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     done = [done for done, _ in page.steps()]
     assert done == sorted(done) and len(set(done)) >= 3, done

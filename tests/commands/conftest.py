@@ -23,7 +23,7 @@ def run(tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRAJECTORY_DEVICE", "cpu")
     monkeypatch.setattr(host, "make_bar", None)
     monkeypatch.setattr(host, "output_folder", tmp_path / "output")
-    monkeypatch.setattr(generate.ModelFiles, "embedded", classmethod(lambda cls: cls(*FILES.values())))
+    monkeypatch.setattr(generate.ModelFiles, "embedded", classmethod(lambda cls, system: cls(*FILES.values())))
 
     def call(*arguments) -> tuple[int, str, str]:
         try:

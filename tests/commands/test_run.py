@@ -49,8 +49,9 @@ def test_the_embedded_workflow_runs_to_a_saved_video(run, graph, tmp_path):
     assert frames.shape == (5, 32, 32, 3) and fps == 8
 
 
-def test_the_shipped_embedded_workflow_runs_as_it_is(run, tmp_path):
-    code, _, err = run("run", "-q", EMBEDDED)
+@pytest.mark.parametrize("file", [path for path in WORKFLOWS if path.stem.endswith("_embedded")], ids=lambda f: f.stem)
+def test_a_shipped_embedded_workflow_runs_as_it_is(run, tmp_path, file):
+    code, _, err = run("run", "-q", file)
     assert code == 0, err
     assert len(list((tmp_path / "output").rglob("*.mp4"))) == 1
 

@@ -1,0 +1,48 @@
+"""One graph, three systems: the shipped workflow with the embedded files of each, and what follows the tracks in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfyui_trajectory as pack
+import pytest
+from comfyui_trajectory.commands import generate
+from comfyui_trajectory.commands.cli import main
+from comfyui_trajectory.commands.files import read_video
+from comfyui_trajectory.commands.run import run_workflow
+from comfyui_trajectory.models import EMBEDDED
+from comfyui_trajectory.nodes.host import host
+from comfyui_trajectory.trajectory import read_tracks
+from comfyui_trajectory.trajectory.score import score
+
+ROOT = Path(pack.__file__).parent
+GRAPH = ROOT / "workflows" / "ati_embedded.json"
+TRACKS = read_tracks(ROOT / "web" / "examples" / "cloud.json")
+OFFICIAL = ROOT.parent / "shared" / "data" / "tora"
+LOADERS = {
+    "model": "TrajectoryModelLoader.model_name", "vae": "TrajectoryVAELoader.vae_name",
+    "text_encoder": "TrajectoryTextEncoderLoader.text_encoder_name",
+}  # fmt: skip
+
+
+def run_with(system: str, folder: Path, monkeypatch):
+    """(frames, score) of the graph with nothing but the loaders' files changed."""
+    monkeypatch.setattr(host, "output_folder", folder)
+    monkeypatch.setattr(host, "make_bar", None)
+    made = run_workflow(GRAPH, {key: f"embedded/{EMBEDDED[system][part]}" for part, key in LOADERS.items()})
+    (video,) = [path for path in made if Path(path).suffix == ".mp4"]
+    frames, _ = read_video(folder.parent / video if not Path(video).is_absolute() else video)
+    return frames, score(frames, TRACKS)
+
+
+def test_the_same_tracks_drive_all_three_embedded_models(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scores = {system: run_with(system, tmp_path / system, monkeypatch) for system in EMBEDDED}
+    still = score(next(iter(scores.values()))[0][:1].repeat(17, 1, 1, 1), TRACKS).error_percent
+    with capsys.disabled():
+        print(f"\n{'system':12} mean error   median   Acc@0.05   (% of the short side; standing still {still:.1f})")
+        for system, (_, row) in scores.items():
+            print(f"{system:12} {row.error_percent:10.1f} {row.acc_05:10.2f}")
+    for system, (frames, row) in scores.items():
+        assert frames.shape == (17, 96, 96, 3), system
+        assert row.error_percent < still / 2, (system, row)
