@@ -132,8 +132,8 @@ def say(rows: dict[str, dict]) -> None:
         parts = [f"{name:<14}"]
         if "seconds" in row:
             parts.append(
-                f"{row['seconds']:8.3f} s   processor {row['processor_seconds']:8.3f} s   {row['ratio']:5.2f} times ours"
-                f"   differs by at most {row['largest_difference']:.1e}"
+                f"{row['seconds']:8.3f} s   processor {row['processor_seconds']:8.3f} s   "
+                f"{row['ratio']:5.2f} times ours   differs by at most {row['largest_difference']:.1e}"
             )
         if "peak_mib" in row:
             parts.append(f"peak {row['peak_mib']:6.0f} MiB, of them {row['work_mib']:6.0f} beside the weights")

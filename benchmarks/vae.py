@@ -59,7 +59,7 @@ def main() -> None:
     add_common(parser, size="224x128", frames=9, runs=1)
     parser.add_argument("--peak-size", help="of the clip whose memory is measured (default: --size)")
     parser.add_argument("--peak-frames", type=int, help="and how long that is (default: --frames)")
-    parser.add_argument("--only", metavar="PEER", help="tells the peak of memory of this one, as JSON, and nothing else")
+    parser.add_argument("--only", metavar="PEER", help="tells the peak of memory of this one, as JSON, alone")
     options = parser.parse_args()
     options.comfyui = Path(options.comfyui) if options.comfyui else None
     torch.set_num_threads(options.threads)

@@ -29,8 +29,8 @@ Coders = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 # diffusers' names of Wan's VAE -> the release's.
 WAN_KEYS = (
     (r"^quant_conv", "conv1"), (r"^post_quant_conv", "conv2"), (r"\.conv_in\.", ".conv1."),
-    (r"\.norm_out\.", ".head.0."), (r"\.conv_out\.", ".head.2."), (r"mid_block\.resnets\.0", "middle.0"), (r"mid_block\.resnets\.1", "middle.2"),
-    (r"mid_block\.attentions\.0", "middle.1"), (r"down_blocks", "downsamples"),
+    (r"\.norm_out\.", ".head.0."), (r"\.conv_out\.", ".head.2."), (r"mid_block\.resnets\.0", "middle.0"),
+    (r"mid_block\.resnets\.1", "middle.2"), (r"mid_block\.attentions\.0", "middle.1"), (r"down_blocks", "downsamples"),
     (r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"upsamples.{int(m[1]) * 4 + int(m[2])}"),
     (r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"upsamples.{int(m[1]) * 4 + 3}"),
     (r"(\d+)\.norm1\.", r"\1.residual.0."), (r"(samples\.\d+|middle\.[02])\.conv1\.", r"\1.residual.2."),
