@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from ..models.cogvideox.config import CogVideoXVAEConfig
 from ..models.cogvideox.vae import CogVideoXVAE
+from ..models.common.causal import Window, enlarged
 from ..models.easyanimate.config import EasyAnimateVAEConfig
 from ..models.easyanimate.latent import SCALING
-from ..models.easyanimate.vae import EasyAnimateVAE
+from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
 from . import clips, export, pool
 from .optim import falling, optimizers
 from .precision import autocast
@@ -100,15 +101,20 @@ def start_as_stills(module: nn.Module) -> None:
 class LastTap(nn.Conv3d):
     """What a 3D convolution makes of one frame while only its last tap acts."""
 
-    def forward(self, x: Tensor, stream=None) -> Tensor:
-        return F.conv2d(x[:, :, -1], self.weight[:, :, -1], self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
+    def forward(self, x: Tensor | Window, stream=None) -> Tensor:
+        return self.of_frame(x, self.weight[:, :, -1])
+
+    def of_frame(self, x: Tensor | Window, weight: Tensor) -> Tensor:
+        frame = x.frames[-1] if isinstance(x, Window) else x[:, :, -1]
+        frame = enlarged(frame) if self.own_class is EnlargingConv3d else frame
+        return F.conv2d(frame, weight, self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
 
 
-class AllTaps(nn.Conv3d):
+class AllTaps(LastTap):
     """What a 3D convolution makes of one frame that is repeated."""
 
-    def forward(self, x: Tensor, stream=None) -> Tensor:
-        return F.conv2d(x[:, :, -1], self.weight.sum(2), self.bias, self.stride[1:], self.padding[1:]).unsqueeze(2)
+    def forward(self, x: Tensor | Window, stream=None) -> Tensor:
+        return self.of_frame(x, self.weight.sum(2))
 
 
 def run_as(module: nn.Module, convolution: type | None) -> None:

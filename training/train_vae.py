@@ -1,7 +1,6 @@
 """Trains the small Wan VAE: on stills first, then on clips. Resumable; logs to training/runs/vae.log.
 
-Exactly the shipped module is trained. On stills a causal convolution sees one frame, so only its last tap acts; it is
-run as a 2D convolution then, which gives the same numbers in a third of the time.
+Exactly the shipped module is trained.
 """
 
 from __future__ import annotations
@@ -29,22 +28,11 @@ STILL_POOL, CLIP_POOL = 9000, 2400
 KL = 2e-4
 
 
-class StillConv(CausalConv3d):
-    """A causal convolution that runs the first frame with its last tap alone: the others only meet zeros."""
-
-    def forward(self, x: Tensor, stream) -> Tensor:
-        if not self.history or x.shape[2] > 1 or self in stream:
-            return super().forward(x, stream)
-        stream[self] = F.pad(x, (0, 0, 0, 0, self.history - 1, 0))
-        return F.conv2d(x.squeeze(2), self.weight[:, :, -1], self.bias, padding=self.padding[1:]).unsqueeze(2)
-
-
 def build() -> WanVAE:
     """The module with convolutions that start as identity in time: the last tap acts, the others are zero."""
     module = WanVAE(CONFIG)
     for layer in module.modules():
         if isinstance(layer, CausalConv3d):
-            layer.__class__ = StillConv
             if layer.kernel_size[0] == 3:
                 torch.nn.init.kaiming_normal_(layer.weight[:, :, -1], nonlinearity="linear")
                 layer.weight.data[:, :, :-1] = 0

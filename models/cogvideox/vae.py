@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.causal import (
+    ClipNorm, EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, remembered, silu,
+)  # fmt: skip
 from ..common.stream import Stream
 from .config import CogVideoXVAEConfig
 from .tiles import Tiling, in_tiles
@@ -24,19 +27,18 @@ class CausalConv3d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int):
         super().__init__()
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, padding=(0, kernel // 2, kernel // 2))
+        self.conv = WindowConv3d(in_channels, out_channels, kernel, padding=(0, kernel // 2, kernel // 2))
         self.history = kernel - 1
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        frames = as_frames(x)
         if self.history:
-            past = stream.get(self)
-            past = x[:, :, :1].expand(-1, -1, self.history, -1, -1) if past is None else past
-            x = torch.cat([past, x], dim=2)
-            stream[self] = x[:, :, -self.history :]
-        return self.conv(x)
+            frames = [*stream.get(self, [frames[0]] * self.history), *frames]
+            stream[self] = remembered(frames[-self.history :])
+        return self.conv(Window(frames))
 
 
-class GroupNorm(nn.GroupNorm):
+class GroupNorm(ClipNorm):
     """The encoder's norm; like the decoder's it is given the latents, and does not look at them."""
 
     def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
@@ -48,21 +50,32 @@ class SpatialNorm(nn.Module):
 
     def __init__(self, groups: int, channels: int, latent_channels: int):
         super().__init__()
-        self.norm_layer = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.norm_layer = ClipNorm(groups, channels, eps=1e-6)
         self.conv_y, self.conv_b = (CausalConv3d(latent_channels, channels, 1) for _ in range(2))
 
     def forward(self, x: Tensor, latents: Tensor, stream: Stream) -> Tensor:
         # The convolutions see single positions, so that they may go before the enlargement, where there are fewer.
-        scale, shift = (resized_like(conv(latents, stream), x) for conv in (self.conv_y, self.conv_b))
-        return torch.addcmul(shift, self.norm_layer(x), scale)
+        scales, shifts = (as_frames(conv(latents, stream)) for conv in (self.conv_y, self.conv_b))
+        normed, size = self.norm_layer(x), x.shape[-2:]
+
+        def frame(i: int) -> Tensor:
+            at = source(i, x.shape[2], latents.shape[2])
+            scale, shift = F.interpolate(scales[at], size=size), F.interpolate(shifts[at], size=size)
+            return torch.addcmul(shift, normed[:, :, i], scale)
+
+        if torch.is_grad_enabled():
+            return as_clip((frame(i) for i in range(x.shape[2])), x.shape[2])
+        for i in range(x.shape[2]):
+            normed[:, :, i] = frame(i)
+        return normed
 
 
-def resized_like(latents: Tensor, x: Tensor) -> Tensor:
-    """The latents at the size of x, nearest neighbours; where frames are odd in number, the first is apart."""
-    if x.shape[2] > 1 and x.shape[2] % 2:
-        first = F.interpolate(latents[:, :, :1], size=x[:, :, :1].shape[-3:])
-        return torch.cat([first, F.interpolate(latents[:, :, 1:], size=x[:, :, 1:].shape[-3:])], dim=2)
-    return F.interpolate(latents, size=x.shape[-3:])
+def source(frame: int, frames: int, latents: int) -> int:
+    """Which latent frame belongs to a frame of a chunk, nearest neighbours; where frames are odd in number, the first
+    is apart."""
+    if frames > 1 and frames % 2:
+        return 0 if frame == 0 else 1 + (frame - 1) * (latents - 1) // (frames - 1)
+    return frame * latents // frames
 
 
 class ResidualBlock(nn.Module):
@@ -71,48 +84,44 @@ class ResidualBlock(nn.Module):
         self.norm1, self.norm2 = norm(in_channels), norm(out_channels)
         self.conv1 = CausalConv3d(in_channels, out_channels, 3)
         self.conv2 = CausalConv3d(out_channels, out_channels, 3)
-        self.conv_shortcut = nn.Conv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv_shortcut = WindowConv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x, latents, stream)), stream)
-        h = self.conv2(F.silu(self.norm2(h, latents, stream)), stream)
-        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+        h = self.conv1(silu(self.norm1(x, latents, stream)), stream)
+        h = self.conv2(silu(self.norm2(h, latents, stream)), stream)
+        return added(h, x if self.conv_shortcut is None else self.conv_shortcut(Window(as_frames(x))))
 
 
-class Resample(nn.Module):
-    """Halves or doubles height and width, and (`temporal`) the frames after the first."""
+class Downsample(nn.Module):
+    """Halves height and width, and (`temporal`) the frames after the first."""
 
-    def __init__(self, channels: int, temporal: bool, stride: int, padding: int):
+    def __init__(self, channels: int, temporal: bool):
         super().__init__()
         self.temporal = temporal
-        self.conv = nn.Conv2d(channels, channels, 3, stride, padding)
-
-    def each_frame(self, x: Tensor) -> Tensor:
-        return self.conv(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
-
-
-class Downsample(Resample):
-    def __init__(self, channels: int, temporal: bool):
-        super().__init__(channels, temporal, stride=2, padding=0)
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.temporal and x.shape[2] > 1:
-            apart = x.shape[2] % 2
-            pooled = x[:, :, apart:].unflatten(2, (-1, 2)).mean(3)
-            x = torch.cat([x[:, :, :apart], pooled], dim=2)
-        return self.each_frame(F.pad(x, (0, 1, 0, 1)))
+        frames = as_frames(x)
+        if self.temporal and len(frames) > 1:
+            apart = len(frames) % 2
+            frames = frames[:apart] + [(a + b) / 2 for a, b in zip(frames[apart::2], frames[apart + 1 :: 2])]
+        return as_clip((self.conv(F.pad(frame, (0, 1, 0, 1))) for frame in frames), len(frames))
 
 
-class Upsample(Resample):
+class Upsample(nn.Module):
+    """Doubles height and width, and (`temporal`) the frames after the first."""
+
     def __init__(self, channels: int, temporal: bool):
-        super().__init__(channels, temporal, stride=1, padding=1)
+        super().__init__()
+        self.temporal = temporal
+        self.conv = EnlargingConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
-        if self.temporal and x.shape[2] > 1:
-            apart = x.shape[2] % 2
-            x = torch.cat([x[:, :, :apart], x[:, :, apart:].repeat_interleave(2, dim=2)], dim=2)
-        return self.each_frame(x)
+        twice = self.temporal and x.shape[2] > 1
+        apart = x.shape[2] % 2 if twice else x.shape[2]  # frames that stay one
+        frames = (self.conv(frame) for frame in as_frames(x))
+        return as_clip((frame for i, frame in enumerate(frames) for _ in range(1 if i < apart else 2)),
+                       2 * x.shape[2] - apart)  # fmt: skip
 
 
 class Level(nn.Module):
@@ -151,14 +160,14 @@ class Encoder(nn.Module):
             for i, width in enumerate(widths)
         )  # fmt: skip
         self.mid_block = Level(widths[-1], widths[-1], 2, norm, None, "downsamplers")
-        self.norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.norm_out = ClipNorm(groups, widths[-1], eps=1e-6)
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv_in(x, stream)
         for level in (*self.down_blocks, self.mid_block):
             x = level(x, None, stream)
-        return self.conv_out(F.silu(self.norm_out(x)), stream)
+        return self.conv_out(silu(self.norm_out(x)), stream)
 
 
 class Decoder(nn.Module):
@@ -185,7 +194,7 @@ class Decoder(nn.Module):
         x = self.conv_in(latents, stream)
         for level in (self.mid_block, *self.up_blocks):
             x = level(x, latents, stream)
-        return self.conv_out(F.silu(self.norm_out(x, latents, stream)), stream)
+        return self.conv_out(silu(self.norm_out(x, latents, stream)), stream)
 
 
 class CogVideoXVAE(nn.Module):

@@ -35,7 +35,9 @@ PARTS = {
 LAST_PREFIXES = ("model.", "module.")
 SCALES = {"scale_weight": "scale_weight", "weight_scale": "scale_weight"}
 IGNORED_SCALES = ("scale_input", "input_scale")
-SCAN = 1 << 22  # elements looked at together by the search for NaN: bounds the memory that it needs
+SCAN = 1 << 18  # elements looked at together by the search for NaN: what the processor's cache holds
+# The bits, sign apart, from which an fp8 number is infinite or none.
+FIRST_NOT_FINITE = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}
 
 KeyMap = Sequence[tuple[str, str | tuple[str, ...]]]
 
@@ -248,12 +250,18 @@ def _check_finite(tensor: torch.Tensor, key: str, where) -> None:
     if tensor.is_meta or not tensor.is_floating_point() or tensor.numel() == 0:
         return
     for piece in tensor.detach().reshape(-1).split(SCAN):
-        low, high = torch.aminmax(piece.float() if tensor.dtype.itemsize == 1 else piece)
-        if not (torch.isfinite(low) and torch.isfinite(high)):
+        if not _finite(piece):
             raise CheckpointError(
                 f"{where}: {key!r} holds NaN or infinite numbers, so the model could only make noise "
                 "or black frames. The file is damaged or was converted badly: download it again."
             )
+
+
+def _finite(piece: torch.Tensor) -> bool:
+    if piece.dtype in FIRST_NOT_FINITE:  # by their bits: widening them first takes 30 times as long
+        return int((piece.view(torch.uint8) & 0x7F).amax()) < FIRST_NOT_FINITE[piece.dtype]
+    low, high = torch.aminmax(piece)
+    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:

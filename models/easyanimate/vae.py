@@ -9,10 +9,15 @@ whole clip.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.causal import (
+    FrameNorm, Window, WindowConv3d, added, as_frames, enlarged, enlarged_convolution, joined, remembered, silu,
+)  # fmt: skip
 from ..common.errors import ModelError
 from ..common.stream import Stream
 from .config import EasyAnimateVAEConfig
@@ -20,29 +25,29 @@ from .config import EasyAnimateVAEConfig
 HISTORY = 2  # frames before the present one that a convolution sees
 
 
-class CausalConv3d(nn.Conv3d):
+class CausalConv3d(WindowConv3d):
     """A 3 x 3 x 3 convolution over the present and the two past frames; before the clip its first frame is repeated."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int | tuple = 1, padding: int = 1):
         super().__init__(in_channels, out_channels, 3, stride, (0, padding, padding))
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        past = stream.get(self)
-        if past is None:
-            past = x[:, :, :1].expand(-1, -1, HISTORY, -1, -1)
-        elif self.stride[0] == 2:
-            past = past[:, :, -1:]
-        x = torch.cat([past, x], dim=2)
-        stream[self] = x[:, :, -HISTORY:]
-        return super().forward(x)
+        frames = as_frames(x)
+        past = stream.get(self, [frames[0]] * HISTORY)
+        stream[self] = remembered([*past, *frames][-HISTORY:])
+        return super().forward(Window([*(past[-1:] if self.stride[0] == 2 and not stream.first else past), *frames]))
 
 
-class FrameNorm(nn.GroupNorm):
-    """Group normalisation of each frame by itself."""
+class EnlargingConv3d(CausalConv3d):
+    """The same over frames of twice the size, of which it remembers the small ones."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        frames = super().forward(x.transpose(1, 2).flatten(0, 1))
-        return frames.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+    def picture(self, frame: Tensor, tap: Tensor, bias: Tensor | None) -> Tensor:
+        if torch.is_grad_enabled():
+            return super().picture(enlarged(frame), tap, bias)
+        return enlarged_convolution(frame, tap, bias)
+
+    def whole(self, frames: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super().whole([enlarged(frame) for frame in frames], weight, bias)
 
 
 class ResidualBlock(nn.Module):
@@ -53,8 +58,9 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv3d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)), stream)
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(h)), stream)
+        h = self.conv1(silu(self.norm1(x)), stream)
+        h = self.conv2(silu(self.norm2(h)), stream)
+        return added(h, self.shortcut(x))
 
 
 class Downsampler(nn.Module):
@@ -74,11 +80,11 @@ class Upsampler(nn.Module):
     def __init__(self, dim: int, temporal: bool):
         super().__init__()
         self.temporal = temporal
-        self.conv = CausalConv3d(dim, dim)
+        self.conv = EnlargingConv3d(dim, dim)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv(x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2), stream)
-        return x.repeat_interleave(2, dim=2) if self.temporal and not stream.first else x
+        x = self.conv(x, stream)
+        return joined([x[:, :, [i, i]] for i in range(x.shape[2])]) if self.temporal and not stream.first else x
 
 
 class Level(nn.Module):
@@ -87,6 +93,11 @@ class Level(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, count: int, groups: int):
         super().__init__()
         self.convs = nn.ModuleList(ResidualBlock(in_dim if i == 0 else out_dim, out_dim, groups) for i in range(count))
+
+    @property
+    def joins(self) -> bool:
+        """Whether frames are made fewer at its end."""
+        return hasattr(self, "downsampler") and self.downsampler.conv.stride[0] == 2
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         for block in self.convs:
@@ -113,10 +124,19 @@ class Encoder(nn.Module):
         self.conv_out = CausalConv3d(dims[-1], 2 * config.latent_channels)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv_in(x, stream)
-        for level in (*self.down_blocks, self.mid_block):
+        # Up to where frames are first joined they go one by one: there the most memory is needed.
+        joins = next((i for i, level in enumerate(self.down_blocks) if level.joins), 0)
+        x = joined([self.first_levels(frame, joins, stream) for frame in x.split(1, dim=2)])
+        for level in (*self.down_blocks[joins:], self.mid_block):
             x = level(x, stream)
-        return self.conv_out(F.silu(self.conv_norm_out(x)), stream)
+        return self.conv_out(silu(self.conv_norm_out(x)), stream)
+
+
+    def first_levels(self, x: Tensor, count: int, stream: Stream) -> Tensor:
+        x = self.conv_in(x, stream)
+        for level in self.down_blocks[:count]:
+            x = level(x, stream)
+        return x
 
 
 class Decoder(nn.Module):
@@ -135,10 +155,19 @@ class Decoder(nn.Module):
         self.conv_out = CausalConv3d(dims[-1], 3)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv_in(x, stream)
-        for level in (self.mid_block, *self.up_blocks):
+        x = self.mid_block(self.conv_in(x, stream), stream)
+        return torch.cat([frame for part in x.split(1, dim=2) for frame in self.frames(part, 0, stream)], dim=2)
+
+    def frames(self, x: Tensor, start: int, stream: Stream) -> Iterator[Tensor]:
+        """The video of x from level `start` on, a frame at a time: what becomes of one is done before the next."""
+        for i, level in enumerate(self.up_blocks[start:], start):
             x = level(x, stream)
-        return self.conv_out(F.silu(self.conv_norm_out(x)), stream)
+            if x.shape[2] > 1:
+                parts, x = x.split(1, dim=2), None
+                for part in parts:
+                    yield from self.frames(part, i + 1, stream)
+                return
+        yield self.conv_out(silu(self.conv_norm_out(x)), stream)
 
 
 class EasyAnimateVAE(nn.Module):

@@ -7,12 +7,14 @@ stand on a grid whose ends are the corner pixels; the mask is the sum of the wei
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 STEP = 4  # video frames a latent frame
-MOST = 1 << 26  # weights held at once: bounds the memory that many tracks on a large grid take
+LEAST = 1e-8  # weights below it are left out: beside latents of about 1 they vanish in float32
 
 
 def motion_weights(tracks: Tensor, height: int, width: int, temperature: float) -> tuple[Tensor, Tensor]:
@@ -55,17 +57,46 @@ def motion_patch(tracks: Tensor, latents: Tensor, *, temperature: float = 220.0,
     start = (tracks[0, :, 1:3] / extent).clamp(-1, 1)
     features = F.grid_sample(
         first.transpose(0, 1), start[None, None].to(latents.dtype), padding_mode="zeros", align_corners=False
-    )[0, :, 0].T  # [tracks, channels]
+    )[0, :, 0].T.contiguous()  # [tracks, channels]
+    weights, index = strongest(tracks, height, width, temperature, topk)
+    carried = F.embedding_bag(index, features, per_sample_weights=weights.to(features.dtype), mode="sum")
+    mask = weights.sum(-1).view(1, frames - 1, height, width).to(latents.dtype)
+    result = latents.new_empty(4 + len(latents), frames, height, width)
+    result[:4, :1], result[:4, 1:] = 1, mask
+    result[4:, :1] = first
+    carried = carried.T.contiguous().view(-1, frames - 1, height, width)
+    torch.addcmul(carried, latents[:, 1:], 1 - mask.clamp(0, 1), out=result[4:, 1:])
+    return result
+
+
+def strongest(tracks: Tensor, height: int, width: int, temperature: float, topk: int) -> tuple[Tensor, Tensor]:
+    """The largest `topk` weights at each position and the tracks that they are of, both [n * height * width, topk].
+
+    Arguments as for `motion_weights`. Each track is looked at where its weight is not below LEAST only.
+    """
     across, down = motion_weights(tracks, height, width, temperature)
-    count = tracks.shape[1]
-    masks, carried = [], []
-    for columns, rows in zip(*(part.split(max(1, MOST // (height * width * count))) for part in (across, down))):
-        weights = rows[:, :, None] * columns[:, None]  # [some of n, height, width, tracks]
-        chosen, index = weights.topk(min(topk, count), dim=-1)
-        sparse = torch.zeros_like(weights).scatter_(-1, index, chosen)
-        carried.append(sparse.to(features.dtype) @ features)
-        masks.append(chosen.sum(-1))
-    mask = torch.cat(masks).to(latents.dtype)  # [n, height, width]
-    later = torch.cat(carried).permute(3, 0, 1, 2) + latents[:, 1:] * (1 - mask.clamp(0, 1))
-    mask = torch.cat([torch.ones_like(mask[:1]), mask])
-    return torch.cat([mask.expand(4, -1, -1, -1), torch.cat([first, later], dim=1)])
+    frames, count = len(across), across.shape[2]
+    reach = (-math.log(LEAST) / temperature) ** 0.5
+    (left, columns), (top, rows) = (box(part, reach * min(height, width) / 2) for part in (across, down))
+    across = across.gather(1, left[:, None] + torch.arange(columns, device=left.device)[:, None])
+    down = down.gather(1, top[:, None] + torch.arange(rows, device=top.device)[:, None])
+    corner = (torch.arange(frames, device=left.device)[:, None] * height + top) * width + left  # [n, tracks]
+    inside = torch.arange(rows, device=left.device)[:, None] * width + torch.arange(columns, device=left.device)
+    # Weight and track in one integer: positive floats are ordered as their bits are.
+    best = torch.zeros(frames * height * width, min(topk, count), dtype=torch.int64, device=left.device)
+    for track in range(count):
+        at = (corner[:, track, None, None] + inside).flatten()
+        weight = (down[:, :, None, track] * across[:, None, :, track]).flatten()
+        entry = (weight.view(torch.int32).to(torch.int64) << 32) + track
+        for column in best.unbind(1):
+            held = column[at]
+            column[at], entry = torch.maximum(held, entry), torch.minimum(held, entry)
+    return (best >> 32).to(torch.int32).view(torch.float32), best.to(torch.int32)
+
+
+def box(weights: Tensor, reach: float) -> tuple[Tensor, int]:
+    """Where the weights [n, length, tracks] of an axis must be looked at, up to `reach` from the largest: the first
+    position, [n, tracks], and how many."""
+    length, half = weights.shape[1], math.ceil(reach + 0.5)
+    count = min(length, 2 * half + 1)
+    return (weights.argmax(1) - half).clamp(0, length - count), count

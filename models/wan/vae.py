@@ -7,16 +7,20 @@ remember of earlier frames lives in a `Stream`, so that a chunk of any length gi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.causal import EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, joined, remembered, silu
 from ..common.stream import Stream
 from .config import WanVAEConfig
 
 
-class CausalConv3d(nn.Conv3d):
-    """Convolution over [batch, channels, frames, height, width] that sees the present and past frames only."""
+class CausalConv3d(WindowConv3d):
+    """Convolution over [batch, channels, frames, height, width] that sees the present and past frames only; before the
+    clip it sees zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int | tuple, stride=1, padding=0):
         kernel = (kernel,) * 3 if isinstance(kernel, int) else kernel
@@ -25,11 +29,11 @@ class CausalConv3d(nn.Conv3d):
         self.history = 2 * padding[0]  # zero frames before the clip, remembered frames within it
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        frames = as_frames(x)
         if self.history:
-            past = stream.get(self)
-            x = F.pad(x, (0, 0, 0, 0, self.history, 0)) if past is None else torch.cat([past, x], dim=2)
-            stream[self] = x[:, :, -self.history :]
-        return super().forward(x)
+            frames = [*stream.get(self, (None,) * self.history), *frames]
+            stream[self] = remembered(frames[-self.history :])
+        return super().forward(Window(frames))
 
 
 class RMSNorm(nn.Module):
@@ -39,9 +43,13 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim, *(1,) * spatial_dims))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, spare: bool = False) -> Tensor:
+        """spare: x is not used again, so that the result may lie in its place."""
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12)
-        return x * (x.shape[1] ** 0.5 / norm).to(x.dtype) * self.gamma.to(x.dtype)
+        scale = (x.shape[1] ** 0.5 / norm).to(x.dtype)
+        if torch.is_grad_enabled():
+            return x * scale * self.gamma.to(x.dtype)
+        return (x.mul_(scale) if spare else x * scale).mul_(self.gamma.to(x.dtype))
 
 
 class ResidualBlock(nn.Module):
@@ -54,8 +62,10 @@ class ResidualBlock(nn.Module):
         self.shortcut = CausalConv3d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        residual = run(self.residual, x, stream)
-        return residual + (self.shortcut(x, stream) if isinstance(self.shortcut, CausalConv3d) else x)
+        norm1, _, conv1, norm2, _, _, conv2 = self.residual
+        h = conv1(silu(norm1(x)), stream)
+        h = conv2(silu(norm2(h, spare=True)), stream)
+        return added(h, self.shortcut(x, stream) if isinstance(self.shortcut, CausalConv3d) else x)
 
 
 class AttentionBlock(nn.Module):
@@ -82,8 +92,7 @@ class Resample(nn.Module):
         self.temporal = temporal
 
     def spatial(self, x: Tensor) -> Tensor:
-        frames = self.resample(x.transpose(1, 2).flatten(0, 1))
-        return frames.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+        return as_clip((self.resample(frame) for frame in as_frames(x)), x.shape[2])
 
 
 class Downsample(Resample):
@@ -98,15 +107,13 @@ class Downsample(Resample):
         if not self.temporal:
             return x
         last, stream[self] = stream.get(self), x[:, :, -1:]
-        return x if stream.first else self.time_conv(torch.cat([last, x], dim=2), stream)
+        return x if stream.first else self.time_conv(joined([last, x]), stream)
 
 
 class Upsample(Resample):
     def __init__(self, dim: int, temporal: bool):
         super().__init__(dim, temporal)
-        self.resample = nn.Sequential(
-            nn.Upsample(scale_factor=2.0, mode="nearest-exact"), nn.Conv2d(dim, dim // 2, 3, padding=1)
-        )
+        self.resample = nn.Sequential(nn.Identity(), EnlargingConv2d(dim, dim // 2))
         if temporal:
             self.time_conv = CausalConv3d(dim, dim * 2, (3, 1, 1), padding=(1, 0, 0))
 
@@ -114,7 +121,7 @@ class Upsample(Resample):
         # The first latent frame becomes one frame and is no context for the second: so the weights were trained.
         if self.temporal and not stream.first:
             even, odd = self.time_conv(x, stream).chunk(2, dim=1)
-            x = torch.stack([even, odd], dim=3).flatten(2, 3)
+            x = as_clip((frame for pair in zip(even.unbind(2), odd.unbind(2)) for frame in pair), 2 * even.shape[2])
         return self.spatial(x)
 
 
@@ -144,8 +151,10 @@ class Encoder(nn.Module):
         self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), CausalConv3d(out_dim, config.z_dim * 2, 3, padding=1))
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv1(x, stream)
-        for part in (self.downsamples, self.middle, self.head):
+        # Up to where frames are first joined they go one by one: there the most memory is needed.
+        joins = next((i for i, layer in enumerate(self.downsamples) if getattr(layer, "temporal", False)), 0)
+        x = joined([run(self.downsamples[:joins], self.conv1(frame, stream), stream) for frame in x.split(1, dim=2)])
+        for part in (self.downsamples[joins:], self.middle, self.head):
             x = run(part, x, stream)
         return x
 
@@ -169,10 +178,20 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), CausalConv3d(out_dim, 3, 3, padding=1))
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv1(x, stream)
-        for part in (self.middle, self.upsamples, self.head):
-            x = run(part, x, stream)
-        return x
+        x = run(self.middle, self.conv1(x, stream), stream)
+        return torch.cat([frame for part in x.split(1, dim=2) for frame in self.frames(part, 0, stream)], dim=2)
+
+    def frames(self, x: Tensor, start: int, stream: Stream) -> Iterator[Tensor]:
+        """The video of x from layer `start` on, a frame at a time: what becomes of one is done before the next."""
+        for i, layer in enumerate(self.upsamples[start:], start):
+            x = layer(x, stream)
+            if x.shape[2] > 1:
+                parts, x = x.split(1, dim=2), None
+                for part in parts:
+                    yield from self.frames(part, i + 1, stream)
+                return
+        norm, _, conv = self.head
+        yield conv(silu(norm(x, spare=True)), stream)
 
 
 class WanVAE(nn.Module):

@@ -1,0 +1,197 @@
+"""Causal convolutions over a clip that comes in pieces, in little memory: each frame of the output is a sum of picture
+convolutions, one for each frame that it sees. Knows no network and no family.
+
+Frames are kept with their channels last in memory, which the CPU's convolutions need no copies for; what a layer must
+remember are the frames themselves and no copy of them. Activations stay [batch, channels, frames, height, width].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Window:
+    """The frames that a convolution sees, oldest first: each [batch, channels, height, width], or None for one of
+    zeros. It has a tensor's dtype and device, by which a host's layers know where to bring their weights."""
+
+    def __init__(self, frames: list[Tensor | None]):
+        self.frames = frames
+        self.dtype, self.device = frames[-1].dtype, frames[-1].device
+
+
+class WindowConv3d(nn.Conv3d):
+    """A 3D convolution of a `Window`; its padding acts on pictures only. -> [batch, channels, frames, height, width]"""
+
+    def _conv_forward(self, window: Window, weight: Tensor, bias: Tensor | None, *_, **__) -> Tensor:
+        frames, length, step = window.frames, self.kernel_size[0], self.stride[0]
+        if by_pictures(frames[-1]):
+            count = (len(frames) - length) // step + 1
+            return as_clip((self.pictures(taken(frames, length, step), weight, bias) for _ in range(count)), count)
+        seen = [frame for frame in frames if frame is not None]
+        if len(seen) == 1:  # the first frame, before which there are zeros
+            return self.whole(seen, weight[:, :, -1:], bias)
+        return self.whole([torch.zeros_like(seen[0])] * (len(frames) - len(seen)) + seen, weight, bias)
+
+    def whole(self, frames: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv3d(torch.stack(frames, 2), weight, bias, self.stride, (0, *self.padding[1:]))
+
+    def pictures(self, frames: list[Tensor | None], weight: Tensor, bias: Tensor | None) -> Tensor:
+        """One frame of the output. A frame that stands at several places is convolved once, with the sum of their
+        weights. The list is emptied: what no later frame sees makes room on the way."""
+        taps: dict[int, tuple[Tensor, Tensor]] = {}
+        for i, frame in enumerate(frames):
+            if frame is not None:
+                before = taps.get(id(frame))
+                taps[id(frame)] = frame, weight[:, :, i] if before is None else before[1] + weight[:, :, i]
+        waiting, total, frame = [*taps.values()][::-1], None, None
+        taps.clear()
+        frames.clear()
+        while waiting:
+            frame, tap = waiting.pop()
+            part = self.picture(frame, tap, bias if total is None else None)
+            total = part if total is None else total.add_(part)
+        return total
+
+    def picture(self, frame: Tensor, tap: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(frame, tap, bias, self.stride[1:], self.padding[1:])
+
+
+def enlarged(frame: Tensor) -> Tensor:
+    """Twice as high and wide, nearest neighbours."""
+    return F.interpolate(frame, scale_factor=2.0, mode="nearest-exact")
+
+
+def enlarged_convolution(frame: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """conv2d(enlarged(frame), weight, bias, padding=1) for a weight of 3 x 3, without the enlarged frame.
+
+    Each of the four pixels that one becomes sees 2 x 2 pixels of the frame, so that 16 products do where 36 are.
+    """
+    batch, _, height, width = frame.shape
+    out = frame.new_empty(batch, 2 * height, 2 * width, len(weight)).movedim(-1, 1)
+    for top in (0, 1):
+        rows = folded(weight, top, dim=2)
+        for left in (0, 1):
+            part = F.conv2d(frame, folded(rows, left, dim=3), bias, padding=1)
+            out[:, :, top::2, left::2] = part[:, :, top : top + height, left : left + width]
+    return out
+
+
+def folded(weight: Tensor, second: int, dim: int) -> Tensor:
+    """Three taps on doubled pixels as two on single ones, for the first or the second of a pair."""
+    first, middle, last = weight.unbind(dim)
+    return torch.stack([first + middle, last] if second else [first, middle + last], dim)
+
+
+class EnlargingConv2d(nn.Conv2d):
+    """A convolution of 3 x 3 over its input at twice the size."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def _conv_forward(self, frame: Tensor, weight: Tensor, bias: Tensor | None, *_, **__) -> Tensor:
+        if by_pictures(frame) and not torch.is_grad_enabled():
+            return enlarged_convolution(frame, weight, bias)
+        return super()._conv_forward(enlarged(frame), weight, bias)
+
+
+class ClipNorm(nn.GroupNorm):
+    """Group norm over all frames of a clip [batch, channels, frames, height, width].
+
+    torch's own, for channels that lie last, subtracts large squares from each other (an error of several standard
+    deviations where the mean is 300 of them); here deviations from the mean are squared.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or not by_pictures(x):
+            return super().forward(x.contiguous())
+        frames, batch = as_frames(x), len(x)
+        mean = sum(frame.mean((2, 3)) for frame in frames) / len(frames)
+        mean = mean.view(batch, self.num_groups, -1).mean(-1, keepdim=True)
+        shift = self.each_channel(mean)
+        square = sum(torch.linalg.vector_norm(frame - shift, dim=(2, 3)).square() for frame in frames)
+        square = square.view(batch, self.num_groups, -1).mean(-1, keepdim=True) / (len(frames) * x[0, 0, 0].numel())
+        scale = self.each_channel((square + self.eps).rsqrt()) * self.weight[:, None, None]
+        shift = self.bias[:, None, None] - shift * scale
+        return as_clip((torch.addcmul(shift, frame, scale) for frame in frames), len(frames))
+
+    def each_channel(self, of_groups: Tensor) -> Tensor:
+        """[batch, groups, 1] -> [batch, channels, 1, 1]"""
+        return of_groups.expand(-1, -1, self.num_channels // self.num_groups).reshape(len(of_groups), -1, 1, 1)
+
+
+class FrameNorm(nn.GroupNorm):
+    """Group norm of each frame of a clip by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return as_clip((super(FrameNorm, self).forward(self.centred(frame)) for frame in as_frames(x)), x.shape[2])
+
+    def centred(self, frame: Tensor) -> Tensor:
+        """The same up to what the norm takes off anyway: see `ClipNorm`."""
+        if not by_pictures(frame):
+            return frame
+        mean = frame.detach().mean((2, 3)).view(len(frame), self.num_groups, -1).mean(-1, keepdim=True)
+        return frame - mean.expand(-1, -1, frame.shape[1] // self.num_groups).reshape(len(frame), -1, 1, 1)
+
+
+def by_pictures(x: Tensor) -> bool:
+    """Whether convolutions of pictures may be added up: in 16 bits each sum would be rounded."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def as_frames(x: Tensor) -> list[Tensor]:
+    """[batch, channels, frames, height, width] -> each frame [batch, channels, height, width]."""
+    if not by_pictures(x):
+        return list(x.unbind(2))
+    return [frame.contiguous(memory_format=torch.channels_last) for frame in x.unbind(2)]
+
+
+def as_clip(frames: Iterable[Tensor], count: int) -> Tensor:
+    """`count` frames as [batch, channels, frames, height, width], with channels last in memory where theirs are. Each
+    is made when there is a place for it, so that they never lie there twice."""
+    if count == 1:
+        return next(iter(frames)).unsqueeze(2)
+    if torch.is_grad_enabled():
+        return torch.stack(list(frames), 2)
+    clip = None
+    for i, frame in enumerate(frames):
+        if clip is None:
+            batch, channels, height, width = frame.shape
+            clip = frame.new_empty(batch, channels, count, height, width)
+            if by_pictures(frame):
+                clip = frame.new_empty(batch, count, height, width, channels).movedim(-1, 1)
+        clip[:, :, i] = frame
+    return clip
+
+
+def taken(frames: list, length: int, step: int) -> list:
+    """The first `length` of a list, from which the first `step` are removed."""
+    seen = frames[:length]
+    del frames[:step]
+    return seen
+
+
+def remembered(frames: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Frames for later, copied where they are parts of something larger that would stay with them."""
+    if torch.is_grad_enabled():
+        return list(frames)
+    return [f if f is None or f.untyped_storage().nbytes() <= f.nbytes else f.clone() for f in frames]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Clips one after another as one."""
+    count = sum(part.shape[2] for part in parts)
+    return parts[0] if len(parts) == 1 else as_clip((frame for part in parts for frame in part.unbind(2)), count)
+
+
+def silu(x: Tensor) -> Tensor:
+    """In place where nothing must be remembered for a gradient: x is not used again."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def added(x: Tensor, other: Tensor) -> Tensor:
+    """x + other, in x where nothing must be remembered for a gradient."""
+    return x + other if torch.is_grad_enabled() else x.add_(other)
