@@ -6,17 +6,19 @@ from pathlib import Path
 
 import comfyui_trajectory as pack
 import pytest
-from comfyui_trajectory.commands import generate
-from comfyui_trajectory.commands.cli import main
-from comfyui_trajectory.commands.files import read_video
+import torch
+from comfyui_trajectory.commands.files import read_image, read_video
 from comfyui_trajectory.commands.run import run_workflow
-from comfyui_trajectory.models import EMBEDDED
+from comfyui_trajectory.models import (
+    EMBEDDED, TextConditioning, embedded, load_model, load_text_encoder, load_vae, sample,
+)  # fmt: skip
 from comfyui_trajectory.nodes.host import host
 from comfyui_trajectory.trajectory import read_tracks
 from comfyui_trajectory.trajectory.score import score
 
 ROOT = Path(pack.__file__).parent
 GRAPH = ROOT / "workflows" / "ati_embedded.json"
+SIZE = {"width": 96, "height": 96, "frames": 17}
 TRACKS = read_tracks(ROOT / "web" / "examples" / "cloud.json")
 OFFICIAL = ROOT.parent / "shared" / "data" / "tora"
 LOADERS = {
@@ -40,9 +42,28 @@ def test_the_same_tracks_drive_all_three_embedded_models(tmp_path, monkeypatch, 
     scores = {system: run_with(system, tmp_path / system, monkeypatch) for system in EMBEDDED}
     still = score(next(iter(scores.values()))[0][:1].repeat(17, 1, 1, 1), TRACKS).error_percent
     with capsys.disabled():
-        print(f"\n{'system':12} mean error   median   Acc@0.05   (% of the short side; standing still {still:.1f})")
+        print(f"\n{'system':12} mean error   Acc@0.05   (% of the short side; standing still {still:.1f})")
         for system, (_, row) in scores.items():
             print(f"{system:12} {row.error_percent:10.1f} {row.acc_05:10.2f}")
     for system, (frames, row) in scores.items():
         assert frames.shape == (17, 96, 96, 3), system
         assert row.error_percent < still / 2, (system, row)
+
+
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="../shared/data/tora is not here")
+def test_the_official_trajectories_of_tora_drive_its_embedded_model():
+    model, vae = load_model(embedded("model", "tora")), load_vae(embedded("vae", "tora"))
+    text = TextConditioning(load_text_encoder(embedded("text_encoder", "tora")).encode("a fox")[None])
+    image = read_image(OFFICIAL / "fox.png")
+    sampling = {name: model.defaults[name] for name in ("steps", "cfg", "shift", "scheduler")}
+
+    def latents(tracks):
+        return sample(model, text, model.encode_motion(tracks, vae=vae, image=image, **SIZE), seed=0, **sampling)
+
+    still, made = latents(None), {}
+    files = [file for file in sorted(OFFICIAL.glob("*.txt")) if "prompts" not in file.stem]
+    for file in files:
+        made[file.stem] = latents(read_tracks(file))
+        assert torch.isfinite(made[file.stem]).all(), file.stem
+        assert (made[file.stem] - still).pow(2).mean() > 0.01 * still.var(), file.stem
+    assert len(files) == 9
