@@ -1,4 +1,4 @@
-"""ATI's motion patch at 81 x 480 x 832, by this pack and by the official code: the same tracks and latents, turn by turn.
+"""ATI's motion patch at 81 x 480 x 832, by this pack and by the official code: the same tracks, turn by turn.
 
     git clone https://github.com/bytedance/ATI
     python benchmarks/ati_patch.py ATI [--tracks 1 20 100] [--threads 1]

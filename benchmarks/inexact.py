@@ -58,8 +58,10 @@ def move(module: torch.nn.Module) -> None:
 
 def fp8_layers(module: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
     """The layers whose weights storage in fp8 changes."""
-    return [(name, layer) for name, layer in module.named_modules()
-            if isinstance(layer, torch.nn.Linear) and not any(part in f"{name}.weight" for part in SENSITIVE)]  # fmt: skip
+    return [
+        (name, layer) for name, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and not any(part in f"{name}.weight" for part in SENSITIVE)
+    ]  # fmt: skip
 
 
 def cast(module: torch.nn.Module, dtype: torch.dtype) -> None:

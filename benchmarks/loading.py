@@ -68,15 +68,18 @@ def main() -> None:
             told = {"read": [], "load": []}
             for _ in range(options.runs):
                 for what, times in told.items():
-                    times.append(in_a_process("loading.py", "--threads", str(options.threads), "--only", what, str(path)))
+                    given = ("--threads", str(options.threads), "--only", what, str(path))
+                    times.append(in_a_process("loading.py", *given))
         rows[dtype] = {
             f"{what}_{unit}": statistics.median(row[unit] for row in times)
             for what, times in told.items() for unit in ("seconds", "processor_seconds")
         } | {"peak_of_size": max(row["peak"] for row in told["load"])}  # fmt: skip
         row = rows[dtype]
-        log.info("%-11s read %6.2f s (processor %5.2f)   load %6.2f s (processor %5.2f), %.2f times   peak %.2f of the size",
-                 dtype, row["read_seconds"], row["read_processor_seconds"], row["load_seconds"],
-                 row["load_processor_seconds"], row["load_seconds"] / row["read_seconds"], row["peak_of_size"])  # fmt: skip
+        for what in ("read", "load"):
+            seconds = row[f"{what}_seconds"], row[f"{what}_processor_seconds"]
+            log.info("%-11s %s %6.2f s   processor %5.2f s", dtype, what, *seconds)
+        ratio = row["load_seconds"] / row["read_seconds"]
+        log.info("%-11s %.2f times reading   peak %.2f of the size", dtype, ratio, row["peak_of_size"])
     write(options.results, "loading", options, rows)
 
 

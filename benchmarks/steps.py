@@ -50,7 +50,8 @@ def main() -> None:
         return
     wanted = {"ours", *(options.peers or case.peers)}
     works = {name: work for name, work in case.peers.items() if name in wanted}
-    log.info("%s, one step of %d blocks, %d frames of %s:", options.family, options.layers, options.frames, options.size)
+    clip = f"{options.frames} frames of {options.size}"
+    log.info("%s, one step of %d blocks, %s:", options.family, options.layers, clip)
     rows = in_turns(works, options.runs, options.device)
     del case, works
     for name in rows:

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from comfyui_trajectory.trajectory.flow import flow_of_tracks, flow_video
 from comfyui_trajectory.trajectory.tora import official_pixels, official_tracks
+from turns import RESULTS, versions, write
 
 FRAMES, HEIGHT, WIDTH = 49, 480, 720
 POINTS = (((20, 60), (120, 200), (230, 40)), ((200, 220), (60, 120), (128, 128), (30, 30)))
@@ -37,9 +38,10 @@ def release(repository: Path):
 
 
 def timed(work) -> tuple[float, object]:
-    start = time.perf_counter()
+    """(seconds of processor time, result)"""
+    start = time.process_time()
     result = work()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def main() -> None:
@@ -47,7 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repository", type=Path, help="a checkout of alibaba/Tora")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     theirs = release(options.repository)
     try:
         from torchvision.utils import flow_to_image
@@ -86,6 +91,8 @@ def main() -> None:
     if flow_to_image is not None:
         levels = ((pixels[0].transpose(0, 1) + 1) * 127.5 - colours.float()).abs().max().item()
         log.info("largest difference of the colours: %.0f of 255", levels)
+    rows = {name: {"processor_seconds": sorted(times)[len(times) // 2]} for name, times in seconds.items() if times}
+    write(options.results, "tora_flow_cpu", options, rows, versions({"official": options.repository}))
     log.info("%d threads, %d cores, load %.1f", torch.get_num_threads(), os.cpu_count(), os.getloadavg()[0])
 
 

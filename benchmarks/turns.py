@@ -120,10 +120,12 @@ def peak_of(work: Callable[[], object]) -> dict[str, float]:
 
 
 def in_a_process(script: str, *arguments: str) -> dict:
-    """Runs a script of this folder in a fresh Python; what it says last is JSON."""
+    """Runs a script of this folder in a fresh Python; what it says last is JSON. glibc is told to give back what is
+    freed: else a process keeps what the next tensor does not fit, more or less of it as chance has it."""
     told = subprocess.run(
-        [sys.executable, Path(__file__).with_name(script), *arguments], check=True, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, Path(__file__).with_name(script), *arguments], check=True, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+    )  # fmt: skip
     return json.loads(told.stdout.splitlines()[-1])
 
 

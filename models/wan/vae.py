@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..common.causal import EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, joined, remembered, silu
+from ..common.causal import (
+    EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, by_pictures, joined, remembered, silu,
+)  # fmt: skip
 from ..common.stream import Stream
 from .config import WanVAEConfig
 
@@ -34,6 +36,29 @@ class CausalConv3d(WindowConv3d):
             frames = [*stream.get(self, (None,) * self.history), *frames]
             stream[self] = remembered(frames[-self.history :])
         return super().forward(Window(frames))
+
+
+class LastConv3d(CausalConv3d):
+    """A causal convolution to few channels: what the frames so far add to the next two is less than the frames."""
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        if torch.is_grad_enabled() or not by_pictures(x):
+            return super().forward(x, stream)
+        window = Window(as_frames(x))
+        window.sums = stream.get(self, (0, 0))
+        result = super(CausalConv3d, self).forward(window)
+        stream[self] = window.sums
+        return result
+
+    def _conv_forward(self, window: Window, weight: Tensor, bias: Tensor, *_, **__) -> Tensor:
+        if not hasattr(window, "sums"):
+            return super()._conv_forward(window, weight, bias)
+        done = []
+        for frame in window.frames:
+            second, first, own = (self.picture(frame, tap, None) for tap in weight.unbind(2))
+            done.append(own + window.sums[0] + bias[:, None, None])
+            window.sums = first + window.sums[1], second
+        return as_clip(done, len(done))
 
 
 class RMSNorm(nn.Module):
@@ -175,7 +200,7 @@ class Decoder(nn.Module):
             ResidualBlock(dims[0], dims[0]), AttentionBlock(dims[0]), ResidualBlock(dims[0], dims[0])
         )
         self.upsamples = nn.Sequential(*layers)
-        self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), CausalConv3d(out_dim, 3, 3, padding=1))
+        self.head = nn.Sequential(RMSNorm(out_dim), nn.SiLU(), LastConv3d(out_dim, 3, 3, padding=1))
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = run(self.middle, self.conv1(x, stream), stream)
