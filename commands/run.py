@@ -66,7 +66,7 @@ def change(steps: dict[str, Step], key: str, value: str) -> None:
         inputs = inputs_of(class_of(step))
         if name not in inputs:
             raise GraphError(f"{key}: {step.name} has no input '{name}'; it has {', '.join(inputs)}.")
-        kind = inputs[name][0]
+        kind = "COMBO" if isinstance(inputs[name][0], list) else inputs[name][0]  # a list of what there is to choose
         try:
             step.inputs[name] = {"INT": int, "FLOAT": float, "BOOLEAN": yes_or_no}.get(kind, str)(value)
         except (TypeError, ValueError):
