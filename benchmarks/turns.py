@@ -155,7 +155,7 @@ def write(folder: Path, name: str, options: argparse.Namespace, rows: dict, chec
     for path in ("comfyui", "results", "only"):
         given.pop(path, None)
     folder.mkdir(exist_ok=True)
-    content = {"given": given, "hardware": hardware() | versions(checkouts or {}), "rows": rows}
+    content = {"given": given, "hardware": hardware() | (checkouts or {}), "rows": rows}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -19,14 +19,17 @@ def starts(length: int, tile: int) -> list[int]:
 
 
 def ramp(begin: int, tile: int, length: int, scale: int) -> Tensor:
-    """Weights of a tile along one axis, rising and falling over the overlap except at the picture's edges."""
+    """Weights of a tile along one axis, rising and falling over the overlap except at the picture's edges. The outermost
+    latent pixel, which misses most of what is round it, has next to none."""
     edge = max(1, int(tile * OVERLAP)) * scale
+    unseen = min(scale, edge // 3)
     position = torch.arange(tile * scale, dtype=torch.float32) + 0.5
+    rise = ((position - unseen) / (edge - 2 * unseen)).clamp(1e-6, 1)
     weight = torch.ones(tile * scale)
     if begin > 0:
-        weight = torch.minimum(weight, position / edge)
+        weight = torch.minimum(weight, rise)
     if begin + tile < length:
-        weight = torch.minimum(weight, position.flip(0) / edge)
+        weight = torch.minimum(weight, rise.flip(0))
     return weight
 
 
