@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,10 +19,11 @@ from ..models import EMBEDDED, embedded
 log = logging.getLogger("training")
 
 RUNS = Path(__file__).parent / "runs"
+AFTER_ATI = ("photos", "pool", "taught_vae", "taught_file", "text", "conditions", "transformer", "export", "evaluate")
 STAGES = {
-    "ati": ("photos", "vae", "fold", "pool", "transformer", "export", "evaluate"),
-    "tora": ("photos", "pool", "taught_vae", "taught_file", "transformer", "export", "evaluate"),
-    "easyanimate": ("photos", "pool", "taught_vae", "taught_file", "transformer", "export", "evaluate"),
+    "ati": ("photos", "vae", "fold", "pool", "text", "conditions", "transformer", "export", "evaluate"),
+    "tora": AFTER_ATI,
+    "easyanimate": AFTER_ATI,
 }
 
 
@@ -34,7 +36,11 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--minutes-stills", type=float, default=13, help="of ATI's VAE on single pictures")
     parser.add_argument("--minutes-clips", type=float, default=25, help="of ATI's VAE on clips")
+    parser.add_argument("--minutes-taught", type=float, default=0, help="of each half of another system's VAE (default: by steps)")
+    parser.add_argument("--minutes-transformer", type=float, default=0, help="of the transformer (default: by steps)")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that make the clips")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where states and logs are kept")
     parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the files are written")
     options = parser.parse_args()
@@ -64,7 +70,8 @@ def run_photos(options) -> None:
 def run_vae(options) -> None:
     from . import photos, train_vae
 
-    train_vae.train(photos.load(False), options.runs, options.minutes_stills, options.minutes_clips)
+    minutes = options.minutes_stills, options.minutes_clips
+    train_vae.train(photos.load(False), options.runs, *minutes, options.device)
 
 
 def run_fold(options) -> None:
@@ -77,17 +84,18 @@ def run_fold(options) -> None:
 def run_pool(options) -> None:
     from . import pool
 
-    pool.make_pool(file(options, "vae", "ati"), options.runs / "pool", options.shards, os.cpu_count() or 1)
+    folder = options.runs / "pool"
+    pool.make_pool(file(options, "vae", "ati"), folder, options.shards, options.processes, options.device)
 
 
 def run_taught_vae(options) -> None:
     from ..models import load_vae
     from . import photos, teach_vae
 
-    teacher = load_vae(file(options, "vae", "ati"))
+    teacher = load_vae(file(options, "vae", "ati"), dtype="fp32", device=options.device)
     kind, pictures = teach_vae.KINDS[options.system], photos.load(False)
     for part in teach_vae.LOSSES:
-        teach_vae.train(kind, part, teacher, shards(options), pictures, options.runs)
+        teach_vae.train(kind, part, teacher, shards(options), pictures, options.runs, minutes=options.minutes_taught)
 
 
 def run_taught_file(options) -> None:
@@ -112,37 +120,57 @@ def preview(options) -> list:
     return open_checkpoint(file(options, "vae", "ati")).config["latent_rgb"]
 
 
-def system_of(options):
-    """The learn.System with its encoded prompts; the text encoder's file is written first."""
-    from ..models import load_model, load_text_encoder, load_vae
+def run_text(options) -> None:
+    """The text encoder's file."""
     from . import encoders, export
 
-    path = file(options, "text_encoder")
+    if options.system == "ati":
+        made = encoders.text_encoder(), encoders.tokenizer()
+        stated = {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH}
+    elif options.system == "tora":
+        made = encoders.text_encoder("T5", encoders.T5), encoders.tokenizer()
+        stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
+    else:
+        made = encoders.qwen_encoder(), encoders.bpe_tokenizer()
+        stated = {**encoders.QWEN, "family": "easyanimate", "text_len": encoders.LONG}
+    export.save_text_encoder(*made, stated, file(options, "text_encoder"))
+
+
+def system_of(options):
+    """The learn.System with its encoded prompts."""
+    from ..models import load_model, load_text_encoder, load_vae
+    from . import encoders
+
+    encoder = load_text_encoder(file(options, "text_encoder"), dtype="fp32")
+    texts = encoders.encode_all(encoder, encoders.prompts()).to(options.device)
     if options.system == "ati":
         from .train_ati import ATI
 
-        stated = {**encoders.TEXT, "family": "wan", "text_len": encoders.TEXT_LENGTH}
-        export.save_text_encoder(encoders.text_encoder(), encoders.tokenizer(), stated, path)
-        return ATI(encoders.encode_all(load_text_encoder(path), encoders.prompts()))
+        return ATI(texts)
     if options.system == "tora":
         from .train_tora import Tora as System
-
-        stated = {**encoders.T5, "family": "cogvideox", "text_len": encoders.SHORT}
-        export.save_text_encoder(encoders.text_encoder("T5", encoders.T5), encoders.tokenizer(), stated, path)
     else:
         from .train_easyanimate import EasyAnimate as System
-
-        stated = {**encoders.QWEN, "family": "easyanimate", "text_len": encoders.LONG}
-        export.save_text_encoder(encoders.qwen_encoder(), encoders.bpe_tokenizer(), stated, path)
     source = load_model(file(options, "model", "ati"), dtype="fp32").module
-    texts = encoders.encode_all(load_text_encoder(path), encoders.prompts())
-    return System(texts, load_vae(file(options, "vae")), source)
+    return System(texts, load_vae(file(options, "vae"), dtype="fp32", device=options.device), source)
+
+
+def conditions(options) -> Path:
+    return options.runs / f"{options.system}_pool"
+
+
+def run_conditions(options) -> None:
+    from . import learn
+
+    learn.condition(partial(system_of, options), shards(options), conditions(options), options.processes)
 
 
 def run_transformer(options) -> None:
     from . import learn
 
-    learn.train(system_of(options), shards(options), options.runs)
+    files = [conditions(options) / shard.name for shard in shards(options)]
+    minutes, device = options.minutes_transformer, options.device
+    learn.train(system_of(options), files, options.runs, minutes=minutes, device=device)
 
 
 def run_export(options) -> None:
@@ -150,7 +178,7 @@ def run_export(options) -> None:
 
     system = system_of(options)
     student = system.student()
-    student.load_state_dict(torch.load(options.runs / f"{system.name}.pt", weights_only=True)["average"])
+    student.load_state_dict(torch.load(options.runs / f"{system.name}.pt", weights_only=True, map_location="cpu")["average"])
     path = file(options, "model")
     export.save_transformer(student.transformer, system.stated, system.defaults, preview(options), path)
     if options.system == "ati":

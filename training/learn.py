@@ -6,8 +6,7 @@ import copy
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,15 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..models.common.attention import use_attention
 from ..trajectory import Tracks
 from .optim import falling, optimizers
+from .processes import in_processes, write
+from .replay import Steps
 
 log = logging.getLogger(__name__)
 
-BATCH = 8
+BATCH = {"cpu": 8, "cuda": 64}
 MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
-FIRST, THEN, RELOAD = 24, 8, 500  # new shards of the pool to begin with, and so many more every so many steps
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
 SAVE = 120  # seconds between two saved states
 
@@ -50,9 +51,12 @@ class Bucket:
         )  # fmt: skip
 
     @classmethod
-    def joined(cls, parts: list[Bucket]) -> Bucket:
-        given = {name: torch.cat([part.given[name] for part in parts]) for name in parts[0].given}
-        return cls(torch.cat([part.latents for part in parts]), torch.cat([part.weight for part in parts]), given)
+    def joined(cls, parts: list[Bucket], device: str) -> Bucket:
+        def whole(values: list[Tensor]) -> Tensor:
+            return torch.cat(values).to(device)
+
+        given = {name: whole([part.given[name] for part in parts]) for name in parts[0].given}
+        return cls(whole([part.latents for part in parts]), whole([part.weight for part in parts]), given)
 
 
 Rounds = Sequence[tuple[int, float]]  # steps of each, and the factor of both rates at its start
@@ -63,7 +67,6 @@ class System(Protocol):
 
     name: str
     plain: tuple[str, ...]  # parts of the names of weights that AdamW takes, not Muon
-    attention: object  # the module whose `attention` the transformer calls
     rounds: Rounds
 
     def student(self) -> nn.Module:
@@ -87,18 +90,31 @@ def tracks_of(shard: dict) -> Iterator[Tracks | None]:
         yield Tracks(path, visible, tuple(shard["size"])) if path.shape[1] else None
 
 
-def grow(pool: dict[tuple, Bucket], files: list[Path], system: System, kept: Path) -> None:
-    """Adds shards to the pool, which has a bucket a size, and another for clips without tracks. kept: a folder for what
-    was made of each shard, which may take longer than the training waits when it is taken up."""
-    parts = {key: [present] for key, present in pool.items()}
+def condition(make: Callable[[], System], files: list[Path], folder: Path, processes: int) -> list[Path]:
+    """The files in `folder` of what was made of each shard of the pool; those that are missing are made. make: gives
+    the system, in each of the processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [(file, folder / file.name) for file in files if not (folder / file.name).exists()]
+    in_processes("conditions", condition_shard, missing, processes, begin, make)
+    return [folder / file.name for file in files]
+
+
+def begin(make: Callable[[], System]) -> None:
+    begin.system = make()
+
+
+def condition_shard(file: Path, made: Path) -> None:
+    parts = by_tracks(torch.load(file, weights_only=True))
+    write(made, [(part["latents"].half(), weights(part), begin.system.given(part)) for part in parts])
+
+
+def buckets_of(files: list[Path], device: str) -> list[Bucket]:
+    """One of each size for clips with tracks, and one for those without."""
+    parts: dict[tuple, list[Bucket]] = {}
     for file in files:
-        made = kept / file.name
-        if not made.exists():
-            shards = by_tracks(torch.load(file, weights_only=True))
-            write(made, [(shard["latents"].half(), weights(shard), system.given(shard)) for shard in shards])
-        for bucket in (Bucket(*part) for part in torch.load(made, weights_only=True)):
+        for bucket in (Bucket(*part) for part in torch.load(file, weights_only=True)):
             parts.setdefault((bucket.latents.shape[-2:], *bucket.given), []).append(bucket)
-    pool.update({key: Bucket.joined(group) for key, group in parts.items() if len(group) > 1 or key not in pool})
+    return [Bucket.joined(group, device) for group in parts.values()]
 
 
 def by_tracks(shard: dict) -> Iterator[dict]:
@@ -114,15 +130,6 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """models.common.attention spelled out: on a CPU the backward pass of the fused one takes half of a whole step."""
     scores = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1, dtype=torch.float32)
     return (scores.to(v.dtype) @ v).transpose(1, 2).flatten(2)
-
-
-@contextmanager
-def unfused_attention(module):
-    fused, module.attention = module.attention, plain_attention
-    try:
-        yield
-    finally:
-        module.attention = fused
 
 
 def compiled(blocks: nn.ModuleList) -> None:
@@ -144,64 +151,69 @@ def rate_at(step: int, rounds: Rounds) -> float:
     return 0.0
 
 
-def train(system: System, files: list[Path], runs: Path, rounds: Rounds | None = None) -> nn.Module:
+def train(
+    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0, device: str = "cpu"
+) -> nn.Module:  # fmt: skip
     """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
 
-    files: shards of the pool; those that come into being meanwhile are taken in as well. rounds: the system's own by
-    default.
+    files: what `condition` made. rounds: the system's own by default. minutes: where given, the last round ends after
+    so many of this call, its rates fallen to nothing, however many steps that was.
     """
-    with unfused_attention(system.attention):
-        return _train(system, files, runs, rounds or system.rounds)
-
-
-def _train(system: System, files: list[Path], runs: Path, rounds: Rounds) -> nn.Module:
+    rounds = rounds or system.rounds
     steps = sum(count for count, _ in rounds)
-    student = system.student()
+    student = system.student().to(device)
     average = copy.deepcopy(student).requires_grad_(False)
     both = optimizers(student, MUON_LR, ADAM_LR, plain=system.plain)
     bases = [MUON_LR, ADAM_LR]
     state = {"step": 0, "minutes": 0.0}
-    file, kept = runs / f"{system.name}.pt", runs / f"{system.name}_pool"
+    file = runs / f"{system.name}.pt"
     if file.exists():
-        saved = torch.load(file, weights_only=True)
+        saved = torch.load(file, weights_only=True, map_location=device)
         state = saved["state"]
         student.load_state_dict(saved["student"])
         average.load_state_dict(saved["average"])
         for optimizer, values in zip(both, saved["optimizers"]):
             optimizer.load_state_dict(values)
+    if device == "cpu":
+        use_attention(student, plain_attention)
     compiled(student.blocks)
-    generator = torch.Generator().manual_seed(state["step"])
+    generator = torch.Generator() if device == "cpu" else torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.manual_seed(state["step"])
     rng = np.random.default_rng([9, state["step"]])
-    kept.mkdir(parents=True, exist_ok=True)
-    missing, pool = list(files), {}
+    buckets = buckets_of(files, device)
+    sizes = np.array([len(bucket) for bucket in buckets])
+    log.info("%s: %d clips", system.name, sizes.sum())
+    gradients = Steps(student.parameters())
     begun, before, saved_at, recent = time.monotonic(), state["minutes"], time.monotonic(), []
+    first = state["step"]
     while state["step"] < steps:
-        if not pool or (missing and state["step"] % RELOAD == 0):
-            there = [shard for shard in missing if shard.exists()]
-            new = [shard for shard in there if (kept / shard.name).exists()]
-            new += [shard for shard in there if shard not in new][: THEN if pool else FIRST]
-            missing = [shard for shard in missing if shard not in new]
-            grow(pool, new, system, kept)
-            buckets = list(pool.values())
-            sizes = np.array([len(bucket) for bucket in buckets])
-            log.info("%s: %d clips", system.name, sizes.sum())
+        spent = (time.monotonic() - begun) / 60
+        at = state["step"] if not minutes else max(state["step"], first + int((steps - first) * spent / minutes))
+        if at >= steps:
+            break
         for optimizer, base in zip(both, bases):
-            optimizer.param_groups[0]["lr"] = base * rate_at(state["step"], rounds)
+            optimizer.param_groups[0]["lr"] = base * rate_at(at, rounds)
         bucket = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
-        rows = torch.from_numpy(rng.integers(len(bucket), size=BATCH))
-        loss = system.loss(student, *bucket.chosen(rows), generator)
-        loss.backward()
+        rows = torch.from_numpy(rng.integers(len(bucket), size=BATCH[device]))
+        x0, weight, given = bucket.chosen(rows.to(device))
+
+        def loss(x0: Tensor, weight: Tensor, *values: Tensor, names=tuple(given)) -> tuple[Tensor]:
+            return (system.loss(student, x0, weight, dict(zip(names, values)), generator),)
+
+        (of_batch,) = gradients(tuple(given), loss, [x0, weight, *given.values()])
+        recent.append(of_batch.clone())
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for p in student.parameters():
+            p.grad = None
         state["step"] += 1
         update_average(average, student, min(EMA, 1 - 10 / (10 + state["step"])))
         state["minutes"] = before + (time.monotonic() - begun) / 60
-        recent.append(loss.item())
         if state["step"] % 100 == 0:
             log.info("%s step %d %.1f min: loss %.4f",
-                     system.name, state["step"], state["minutes"], np.mean(recent[-100:]))  # fmt: skip
+                     system.name, state["step"], state["minutes"], torch.stack(recent[-100:]).mean())  # fmt: skip
+            recent = []
         if time.monotonic() - saved_at > SAVE:
             save(file, student, average, both, state)
             saved_at = time.monotonic()
@@ -221,13 +233,13 @@ def save(file: Path, student, average, both, state) -> None:
     write(file, {**whole, "optimizers": [o.state_dict() for o in both]})
 
 
-def write(file: Path, content) -> None:
-    """Atomically, so that a run that is cut off can be taken up."""
-    part = file.with_suffix(".part")
-    torch.save(content, part)
-    part.replace(file)
-
-
 def spread_levels(count: int, generator: torch.Generator) -> Tensor:
-    """[count] in 0..1, evenly spread over a batch, each at random in its share."""
-    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    """[count] in 0..1 on the generator's device, evenly spread over a batch, each at random in its share."""
+    where = {"device": generator.device}
+    return (torch.arange(count, **where) + torch.rand(count, generator=generator, **where)) / count
+
+
+def noise_and_text(x0: Tensor, texts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Of the shape of x0, and one of the texts for each clip."""
+    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+    return noise, texts[torch.randint(len(texts), (len(x0),), generator=generator, device=x0.device)]

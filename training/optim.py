@@ -16,7 +16,7 @@ def orthogonal(matrices: Tensor, steps: int = 3) -> Tensor:
     Three steps leave the smallest directions small; on a CPU five would cost half as much as the whole training step.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16() if has_bfloat16() else matrices
+    x = matrices.bfloat16() if matrices.is_cuda or has_bfloat16() else matrices
     tall = x.shape[1] > x.shape[2]
     x = (x.mT if tall else x) / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)
     for _ in range(steps):

@@ -6,9 +6,6 @@ many processes as wanted; what is there already is not made again, so the pool c
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,43 +15,40 @@ from torch import Tensor
 
 from . import clips, photos
 from .precision import autocast
-
-log = logging.getLogger(__name__)
+from .processes import in_processes, write
 
 SCENES, TAKES = 16, 4  # of a shard: first frames, and clips of each, which share its encoding
 SEED = 21
+SHOWN = 48  # of the first shards, the square ones keep their pictures, for whoever learns to make latents of them
 
 
-def make_pool(vae_file: Path, folder: Path, shards: int, processes: int = 2, held_out: bool = False) -> list[Path]:
+def make_pool(vae_file: Path, folder: Path, shards: int, processes: int = 2, device: str = "cpu") -> list[Path]:
     """The files of `shards` shards in `folder`; those that are missing are made."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:04d}.pt" for number in range(shards)]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    if not missing:
-        return files
-    photos.load(held_out)  # fetched once, before the processes ask for them
-    with ProcessPoolExecutor(processes, get_context("spawn"), begin, (str(vae_file), held_out)) as workers:
-        running = {workers.submit(make_shard, number, files[number]): number for number in missing}
-        for done, future in enumerate(as_completed(running), 1):
-            future.result()
-            log.info("pool: %d of %d shards", len(files) - len(missing) + done, len(files))
+    missing = [(number, file, device) for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        photos.load(False)  # fetched once, before the processes ask for them
+    in_processes("pool", make_shard, missing, processes, begin, str(vae_file), device)
     return files
 
 
-def begin(vae_file: str, held_out: bool) -> None:
-    """Of each process: one thread, the VAE and the photographs."""
-    import cv2
-
+def begin(vae_file: str, device: str) -> None:
+    """Of each process: the VAE and the photographs."""
     from ..models import load_vae
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    begin.vae, begin.photos = load_vae(vae_file), photos.load(held_out)
+    begin.vae, begin.photos = load_vae(vae_file, dtype="fp32", device=device), photos.load(False)
 
 
 def size_of(number: int) -> tuple[int, int]:
     """(width, height) of the clips of a shard."""
     return clips.SIZES[number % len(clips.SIZES)]
+
+
+def shown(number: int) -> bool:
+    """Whether a shard keeps the pictures of its clips."""
+    width, height = size_of(number)
+    return number < SHOWN and width == height
 
 
 def made(pictures: dict[str, np.ndarray], number: int):
@@ -65,32 +59,39 @@ def made(pictures: dict[str, np.ndarray], number: int):
         yield [clips.animate(scene, rng) for _ in range(TAKES)]
 
 
-def make_shard(number: int, file: Path) -> None:
-    examples = [example for takes in made(begin.photos, number) for example in encode(begin.vae, takes)]
+def make_shard(number: int, file: Path, device: str) -> None:
+    scenes = list(made(begin.photos, number))
+    at_once = 1 if device == "cpu" else 4
+    examples = [one for i in range(0, SCENES, at_once) for one in encode(begin.vae, scenes[i : i + at_once], device)]
     whole = {
         name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")
     }
     whole["tracks"] = [example["tracks"] for example in examples]
     whole["size"] = size_of(number)
-    part = file.with_suffix(".part")
-    torch.save(whole, part)
-    part.replace(file)
+    if shown(number):
+        whole["video"] = torch.from_numpy(np.stack([clip.video for takes in scenes for clip in takes]))
+    write(file, whole)
 
 
-def encode(vae, takes: list[clips.Clip]) -> list[dict]:
-    """Clips that share their first frame. latents: of the clip; still: of its first frame followed by grey, as the
-    model is conditioned, both [16, 5, h, w]; motion: share of each latent position that moves, [5, h, w]; first: the
-    first frame, uint8 [height, width, 3]; tracks: path and visibility."""
-    videos = [torch.from_numpy(clip.video).permute(3, 0, 1, 2).float().div(127.5).sub(1) for clip in takes]
-    start = torch.cat([videos[0][:, :1], torch.zeros_like(videos[0][:, 1:])], dim=1)
-    with torch.no_grad(), autocast():
-        pixels = torch.stack([start, *videos]).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
-        plain = vae.module.encode(pixels, chunk=start.shape[1] - 1).float()
-    still, *latents = vae.latent_format.from_plain(plain)
+def encode(vae, scenes: list[list[clips.Clip]], device: str = "cpu") -> list[dict]:
+    """The clips of some scenes; those of one share their first frame. latents: of the clip; still: of its first frame
+    followed by grey, as the model is conditioned, both [16, 5, h, w]; motion: share of each latent position that moves,
+    [5, h, w]; first: the first frame, uint8 [height, width, 3]; tracks: path and visibility."""
+    videos = []
+    for takes in scenes:
+        pixels = torch.from_numpy(np.stack([takes[0].video, *(clip.video for clip in takes)])).to(device)
+        pixels = pixels.permute(0, 4, 1, 2, 3).float().div(127.5).sub(1)
+        pixels[0, :, 1:] = 0
+        videos.append(pixels)
+    with torch.no_grad(), autocast(device):
+        pixels = torch.cat(videos).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
+        plain = vae.module.encode(pixels, chunk=pixels.shape[2] - 1).float()
+    made = vae.latent_format.from_plain(plain).cpu().split([len(video) for video in videos])
     return [
-        {"latents": of_clip, "still": still, "motion": coarse(clip.motion), "first": torch.from_numpy(clip.video[0]),
+        {"latents": of_clip, "still": of_scene[0], "motion": coarse(clip.motion),
+         "first": torch.from_numpy(clip.video[0]),
          "tracks": (torch.from_numpy(clip.path), torch.from_numpy(clip.visible))}
-        for clip, of_clip in zip(takes, latents)
+        for takes, of_scene in zip(scenes, made) for clip, of_clip in zip(takes, of_scene[1:])
     ]  # fmt: skip
 
 

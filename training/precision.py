@@ -14,5 +14,6 @@ def has_bfloat16() -> bool:
     return bool(found.get("amx_bf16") or found.get("avx512_bf16") or found.get("bf16"))  # the last: Arm
 
 
-def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
+def autocast(device: torch.device | str = "cpu") -> torch.autocast:
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or has_bfloat16())

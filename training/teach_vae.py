@@ -9,9 +9,10 @@ of its last one, and the others stay zero.
 from __future__ import annotations
 
 import logging
-import math
+import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
 from . import clips, export, pool
 from .optim import falling, optimizers
 from .precision import autocast
+from .processes import write
+from .replay import Steps
 from .train_vae import to_tensor
 
 log = logging.getLogger(__name__)
 
-STILLS = 16  # batch size; of clips it is 1
+BATCH = {"cpu": (16, 1), "cuda": (64, 8)}  # of stills, of clips
 STILL_POOL = 4000
 MUON_LR, ADAM_LR, CLIP_SHARE = 0.01, 2e-3, 0.4  # the last: of both rates on clips
 LOUD = 0.1  # deviation of the noise on the latents that the decoder learns from: those of a transformer are not clean
@@ -125,23 +128,23 @@ def run_as(module: nn.Module, convolution: type | None) -> None:
             layer.__class__ = convolution or layer.own_class
 
 
-def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
-    """Squared error of the normalised latents [batch, 16, f, h, w], and its share of their variance in dB."""
-    with autocast():
+def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error of the normalised latents [batch, 16, f, h, w], and its share of their variance."""
+    with autocast(pixels.device):
         mean = module.encode(pixels, *kind.chunks(pixels.shape[2])).float() * kind.scaling
     error = (mean - latents).pow(2).mean()
-    return error, 10 * math.log10(latents.var().item() / error.item())
+    return error, error / latents.var()
 
 
-def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, float]:
-    """Squared error of the pixels in -1..1, low frequencies of colour above all, and the PSNR in dB."""
-    noise = LOUD * torch.rand(len(latents), 1, 1, 1, 1) * torch.randn_like(latents)
-    with autocast():
+def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error of the pixels in -1..1, low frequencies of colour above all, and its share of the largest."""
+    noise = LOUD * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * torch.randn_like(latents)
+    with autocast(pixels.device):
         made = module.decode((latents + noise) / kind.scaling, *kind.chunks(latents.shape[2])).float()
     error = (made - pixels) ** 2
     coarse = F.avg_pool3d(made - pixels, (1, 8, 8))
     chroma = (coarse - coarse.mean(1, keepdim=True)).pow(2).mean() + 0.3 * coarse.pow(2).mean()
-    return (error * weight).mean() + chroma, 10 * math.log10(4 / error.mean().item())
+    return (error * weight).mean() + chroma, error.mean() / 4
 
 
 LOSSES = {"encoder": encoder_loss, "decoder": decoder_loss}
@@ -153,38 +156,38 @@ class Stills:
 
     def __init__(self, teacher, photos, file: Path):
         if not file.exists():
-            np.save(file, np.stack(clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])))
+            part = file.with_suffix(f".{os.getpid()}.npy")
+            np.save(part, np.stack(clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])))
+            part.replace(file)
         self.pictures, self.teacher = np.load(file)[:, None], teacher
 
-    def draw(self, rng) -> tuple[Tensor, Tensor, Tensor]:
-        pixels = flipped(to_tensor(self.pictures[rng.integers(len(self.pictures), size=STILLS)]), rng)
-        return pixels, encoded(self.teacher, pixels), torch.ones(1)
+    def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        pictures = to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
+        pixels = flipped(pictures.to(self.teacher.device), rng)
+        return pixels, encoded(self.teacher, pixels), pixels.new_ones(1)
 
 
 class Clips:
-    """Clips of the pool, made again from their seeds, and their latents; a shard at a time.
+    """Batches of clips whose pictures the pool kept, and their latents.
 
     Square ones: with torch 2.13 on processors with AMX, the backward pass of 3D convolutions in bfloat16 writes beyond
     its memory at 112 x 80 pixels.
     """
 
-    def __init__(self, files: list[Path], photos):
-        self.files, self.photos, self.left = [f for f in files if square(pool.size_of(int(f.stem)))], photos, []
+    def __init__(self, files: list[Path], device: torch.device):
+        shards = [torch.load(f, weights_only=True, mmap=True) for f in files if pool.shown(int(f.stem))]
+        if not shards:
+            raise ValueError("no shard of the pool has kept its pictures: make at least the first")
+        self.video = torch.cat([shard["video"] for shard in shards])
+        self.latents, self.motion = (torch.cat([shard[name] for shard in shards]) for name in ("latents", "motion"))
+        self.device = device
 
-    def draw(self, rng) -> tuple[Tensor, Tensor, Tensor]:
-        if not self.left:
-            file = self.files[rng.integers(len(self.files))]
-            shard = torch.load(file, weights_only=True)
-            takes = [clip for group in pool.made(self.photos, int(file.stem)) for clip in group]
-            # One take of each scene: the others begin with the same picture.
-            self.left = [(takes[i], shard["latents"][i]) for i in rng.permutation(len(takes))[: pool.SCENES]]
-        clip, latents = self.left.pop()
-        weight = 1 + 2 * torch.from_numpy(clip.motion)[None, None]
-        return to_tensor(clip.video[None]), latents[None].float(), weight
-
-
-def square(size: tuple[int, int]) -> bool:
-    return size[0] == size[1]
+    def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        rows = torch.from_numpy(rng.integers(len(self.video), size=count))
+        pixels = to_tensor(self.video[rows].numpy()).to(self.device)
+        motion = F.interpolate(self.motion[rows, None].to(self.device), scale_factor=(1, 8, 8))
+        motion = torch.cat([motion[:, :, :1], motion[:, :, 1:].repeat_interleave(4, dim=2)], dim=2)
+        return pixels, self.latents[rows].float().to(self.device), 1 + 2 * motion
 
 
 def flipped(pixels: Tensor, rng) -> Tensor:
@@ -194,51 +197,60 @@ def flipped(pixels: Tensor, rng) -> Tensor:
 @torch.no_grad()
 def encoded(teacher, pixels: Tensor) -> Tensor:
     """Normalised latents by ATI's VAE."""
-    with autocast():
+    with autocast(pixels.device):
         return teacher.latent_format.from_plain(teacher.module.encode(pixels).float())
 
 
 def train(
-    kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0
+    kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0,
+    minutes: float = 0,
 ) -> nn.Module:  # fmt: skip
-    """The module whose `part` ("encoder" or "decoder") has learned for `stills` steps on stills and `steps` on
-    stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was left."""
+    """The module whose `part` ("encoder" or "decoder") has learned, where the teacher is, for `stills` steps on stills
+    and `steps` on stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was
+    left. minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was."""
     stills, steps = stills or STEPS[part][0], steps or STEPS[part][1]
-    module = kind.module()
+    device = teacher.device
+    module = kind.module().to(device)
     trained = getattr(module, part)
     file = runs / f"{kind.name}_{part}.pt"
     state = {"step": 0}
     both = optimizers(trained, MUON_LR, ADAM_LR, plain=("conv_in", "conv_out", "conv_y", "conv_b"))
     if file.exists():
-        saved = torch.load(file, weights_only=True)
+        saved = torch.load(file, weights_only=True, map_location=device)
         state = saved["state"]
         trained.load_state_dict(saved["part"])
         for optimizer, values in zip(both, saved["optimizers"]):
             optimizer.load_state_dict(values)
     rng = np.random.default_rng([7, state["step"]])
     torch.manual_seed(state["step"])
-    pictures, moving = Stills(teacher, photos, runs / "stills.npy"), Clips(files, photos)
+    pictures, moving = Stills(teacher, photos, runs / "stills.npy"), Clips(files, device)
+    gradients, of_stills, of_clips = Steps(trained.parameters()), *BATCH[device.type]
     begun, recent, saved_at = time.monotonic(), [[], []], time.monotonic()
+    first = state["step"]
     while state["step"] < stills + steps:
-        early = state["step"] < stills
+        spent = (time.monotonic() - begun) / 60
+        at = state["step"] if not minutes else max(state["step"], first + int((stills + steps - first) * spent / minutes))
+        if at >= stills + steps:
+            break
+        early = at < stills
         alone = early or state["step"] % 2 == 0
-        run_as(module, LastTap if early else AllTaps if alone else None)
-        source = pictures if alone else moving
-        done, share = ((state["step"] / stills, 1.0) if early else ((state["step"] - stills) / steps, CLIP_SHARE))
+        convolution = LastTap if early else AllTaps if alone else None
+        run_as(module, convolution)
+        batch = pictures.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
+        done, share = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
             optimizer.param_groups[0]["lr"] = base * share * max(falling(done + 1e-4), 0.02)
-        loss, decibels = LOSSES[part](kind, module, *source.draw(rng))
-        loss.backward()
+        _, error = gradients(convolution, partial(LOSSES[part], kind, module), list(batch))
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
-        recent[source is moving].append(decibels)
+        recent[not alone].append(-10 * error.log10())
         if state["step"] % 50 == 0:
             log.info(
                 "%s %s step %d %.1f min: %s dB", kind.name, part, state["step"], (time.monotonic() - begun) / 60,
-                " and ".join(f"{np.mean(last[-25:]):.2f}" for last in recent if last),
+                " and ".join(f"{torch.stack(last[-25:]).mean():.2f}" for last in recent if last),
             )  # fmt: skip
         if time.monotonic() - saved_at > SAVE:
             save(file, trained, both, state)
@@ -252,15 +264,10 @@ def finish(kind: Kind, runs: Path, preview: list, file: Path) -> None:
     """Both trained parts in one file."""
     module = kind.module()
     for part in LOSSES:
-        saved = torch.load(runs / f"{kind.name}_{part}.pt", weights_only=True)
+        saved = torch.load(runs / f"{kind.name}_{part}.pt", weights_only=True, map_location="cpu")
         getattr(module, part).load_state_dict(saved["part"])
     export.save_vae(module, kind.family, preview, file)
 
 
 def save(file: Path, trained: nn.Module, both, state: dict) -> None:
-    """Atomically, so that a run that is cut off can be taken up."""
-    unfinished = file.with_suffix(".part")
-    torch.save(
-        {"part": trained.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state}, unfinished
-    )
-    unfinished.replace(file)
+    write(file, {"part": trained.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state})

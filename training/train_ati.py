@@ -18,7 +18,7 @@ from ..models.wan.system import plain_conditioning
 from ..trajectory import Tracks
 from ..trajectory.ati import normalised
 from . import clips, encoders
-from .learn import spread_levels, tracks_of
+from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 
 CONFIG = WanConfig(
@@ -61,11 +61,10 @@ class ATI:
     stated: ClassVar[dict] = {"family": "wan", "variant": "i2v", "motion": "ati"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embedding", "head.head", "position_embedding", "class_embedding")
-    attention = wan
     rounds = ((14000, 1.0), (9000, 0.42))
 
     def __init__(self, texts: Tensor):
-        self.texts, self.reader = texts, encoders.image_encoder()
+        self.texts, self.reader = texts, encoders.image_encoder()  # which only says how pictures are brought to it
 
     def student(self) -> Student:
         return Student()
@@ -77,11 +76,10 @@ class ATI:
 
     def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
         """Weighted squared error of the flow at random noise levels of the schedule with the default shift."""
-        noise = torch.randn(x0.shape, generator=generator)
+        noise, text = noise_and_text(x0, self.texts, generator)
         sigma = shifted(spread_levels(len(x0), generator), DEFAULTS["shift"])
-        text = self.texts[torch.randint(len(self.texts), (len(x0),), generator=generator)]
         level = sigma.view(-1, 1, 1, 1, 1)
-        with autocast():
+        with autocast(x0.device):
             flow = student((1 - level) * x0 + level * noise, sigma * 1000, text, **given).float()
         return ((flow - (noise - x0)) ** 2 * weight).mean()
 

@@ -18,10 +18,10 @@ from ..models.easyanimate.config import EasyAnimateConfig
 from ..models.easyanimate.control import heat_video
 from ..models.wan.transformer import WanTransformer
 from . import clips, encoders
-from .learn import spread_levels, tracks_of
+from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 from .start import POINTS, Target, take_over
-from .train_vae import to_tensor
+from .train_vae import at_once, to_tensor
 
 CHANNELS = 16
 CONFIG = EasyAnimateConfig(
@@ -79,7 +79,6 @@ class EasyAnimate:
     stated: ClassVar[dict] = {"family": "easyanimate", "variant": "control"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("transformer.proj.", "proj_out", "text_proj")
-    attention = easyanimate
     rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
@@ -91,28 +90,29 @@ class EasyAnimate:
     def given(self, shard: dict) -> dict[str, Tensor]:
         """control, reference: [n, 16, 5, h, w]; both as EasyAnimateModel.encode_motion makes them."""
         shape = shard["latents"].shape
-        reference = torch.zeros(shape)
-        pictures = to_tensor(shard["first"].numpy()[:, None])
-        reference[:, :, :1] = torch.cat([self.encode(part) for part in pictures.split(16)])
-        control = torch.zeros(shape)
-        for row, tracks in zip(control, tracks_of(shard)):
-            if tracks is not None:
-                spots = heat_video(tracks, *tracks.canvas).float() / 127.5 - 1
-                row.copy_(self.encode(spots[None, None].expand(1, 3, -1, -1, -1))[0])
+        control, reference = torch.zeros(shape), torch.zeros(shape)
+        reference[:, :, :1] = self.encode(to_tensor(shard["first"].numpy()[:, None]))
+        tracks = list(tracks_of(shard))
+        if all(tracks):
+            spots = torch.stack([heat_video(one, *one.canvas) for one in tracks])
+            control = self.encode(spots[:, None].expand(-1, 3, -1, -1, -1).float() / 127.5 - 1)
         return {"control": control.half(), "reference": reference.half()}
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised latents. The clip as a whole: the same numbers as in chunks, in half the time."""
-        with autocast():
-            return self.vae.latent_format.from_plain(self.vae.module.encode(pixels, pixels.shape[2]).float())
+        """Normalised latents. Each clip as a whole: the same numbers as in chunks, in half the time."""
+        vae, made = self.vae, []
+        for part in pixels.split(at_once(vae.device, pixels)):
+            with autocast(vae.device):
+                plain = vae.module.encode(part.to(vae.device), pixels.shape[2]).float()
+            made.append(vae.latent_format.from_plain(plain).cpu())
+        return torch.cat(made)
 
     def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
         """Weighted squared error of the flow at random noise levels of the schedule with the default shift."""
-        noise = torch.randn(x0.shape, generator=generator)
+        noise, text = noise_and_text(x0, self.texts, generator)
         sigma = shifted(spread_levels(len(x0), generator), DEFAULTS["shift"])
-        text = self.texts[torch.randint(len(self.texts), (len(x0),), generator=generator)]
         level = sigma.view(-1, 1, 1, 1, 1)
-        with autocast():
+        with autocast(x0.device):
             flow = student((1 - level) * x0 + level * noise, sigma * 1000, text, **given).float()
         return ((flow - (noise - x0)) ** 2 * weight).mean()

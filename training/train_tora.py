@@ -19,10 +19,10 @@ from ..models.common.schedule import TRAIN_STEPS
 from ..models.wan.transformer import WanTransformer
 from ..trajectory.flow import flow_video
 from . import clips, encoders
-from .learn import spread_levels, tracks_of
+from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 from .start import POINTS, Target, take_over
-from .train_vae import to_tensor
+from .train_vae import at_once, to_tensor
 
 CONFIG = CogVideoXConfig(
     num_attention_heads=6, attention_head_dim=32, in_channels=32, time_embed_dim=32,
@@ -81,38 +81,40 @@ class Tora:
     stated: ClassVar[dict] = {"family": "cogvideox", "variant": "tora i2v"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embed", "proj_out", "temporal")
-    attention = cogvideox
     rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
         self.texts, self.vae, self.source = texts, vae, source
+        self.levels = torch.tensor(signal_levels(DEFAULTS["shift"])).float().to(texts.device)
 
     def student(self) -> Student:
         return Student(self.source)
 
     def given(self, shard: dict) -> dict[str, Tensor]:
         """image: [n, 16, 5, h, w]; flow: the same, where there are tracks."""
-        pictures = to_tensor(shard["first"].numpy()[:, None])
-        image = torch.cat([self.encode(part) for part in pictures.split(16)])
+        image = self.encode(to_tensor(shard["first"].numpy()[:, None]))
         given = {"image": image_conditioning(image, shard["latents"].shape[2]).half()}
         tracks = list(tracks_of(shard))
         if all(tracks):
-            flows = [self.encode(flow_video(one, *one.canvas)) for one in tracks]
-            given["flow"] = torch.cat(flows).half()
+            flows = [flow_video(one, *one.canvas, device=self.vae.device) for one in tracks]
+            given["flow"] = self.encode(torch.cat(flows)).half()
         return given
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised latents, as CogVideoXModel.encode_motion makes them but for the next to no noise."""
-        with autocast():
-            return self.vae.latent_format.from_plain(self.vae.module.encode(pixels).float())
+        vae, made = self.vae, []
+        for part in pixels.split(at_once(vae.device, pixels)):
+            with autocast(vae.device):
+                plain = vae.module.encode(part.to(vae.device)).float()
+            made.append(vae.latent_format.from_plain(plain).cpu())
+        return torch.cat(made)
 
     def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
         """Weighted squared error of v at random timesteps of the schedule with the default shift."""
-        noise = torch.randn(x0.shape, generator=generator)
+        noise, text = noise_and_text(x0, self.texts, generator)
         t = (spread_levels(len(x0), generator) * TRAIN_STEPS).long()
-        a = torch.tensor(signal_levels(DEFAULTS["shift"]))[t].float().view(-1, 1, 1, 1, 1)
-        text = self.texts[torch.randint(len(self.texts), (len(x0),), generator=generator)]
-        with autocast():
+        a = self.levels[t].view(-1, 1, 1, 1, 1)
+        with autocast(x0.device):
             v = student(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, text, **given).float()
         return ((v - (a.sqrt() * noise - (1 - a).sqrt() * x0)) ** 2 * weight).mean()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ from ..models.wan.vae import CausalConv3d, WanVAE
 from . import clips
 from .optim import optimizers, rate
 from .precision import autocast
+from .processes import write
+from .replay import Steps
 
 log = logging.getLogger(__name__)
 
 CONFIG = WanVAEConfig(dim=16)
-STILLS, CLIPS = 16, 2  # batch sizes
+BATCH = {"cpu": (16, 2), "cuda": (64, 16)}  # of stills, of clips
 STILL_POOL, CLIP_POOL = 9000, 2400
 KL = 2e-4
 
@@ -46,9 +49,9 @@ def build() -> WanVAE:
     return module
 
 
-def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1."""
-    with autocast():
+    with autocast(pixels.device):
         mean, spread = module.moments(pixels, chunk=pixels.shape[2]).float().chunk(2, dim=1)
         spread = spread.clamp(-12, 4)
         latents = mean + torch.randn_like(mean) * (spread / 2).exp()
@@ -71,10 +74,10 @@ def pool_of(photos, name: str) -> list[list]:
             for k, size in enumerate(clips.SIZES)]  # fmt: skip
 
 
-def draw(pool: list[list], rng, step: int) -> tuple[Tensor, Tensor | float]:
+def draw(pool: list[list], rng, step: int, device: str) -> tuple[Tensor, Tensor]:
     """A batch of one size, mirrored at random, and the weight of its errors."""
     examples = pool[step % len(pool)]
-    count = STILLS if len(pool) == 1 else CLIPS
+    count = BATCH[device][len(pool) > 1]
     chosen = [examples[i] for i in rng.integers(len(examples), size=count)]
     if len(pool) == 1:
         pixels, weight = to_tensor(np.stack(chosen)[:, None]), torch.ones(1)
@@ -82,7 +85,15 @@ def draw(pool: list[list], rng, step: int) -> tuple[Tensor, Tensor | float]:
         pixels = to_tensor(np.stack([clip.video for clip in chosen]))
         weight = 1 + 2 * torch.from_numpy(np.stack([clip.motion for clip in chosen]))[:, None]
     flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
-    return pixels.flip(flips), weight.flip(flips) if weight.ndim > 1 else weight
+    weight = weight.flip(flips) if weight.ndim > 1 else weight
+    return pixels.flip(flips).to(device).contiguous(memory_format=torch.channels_last_3d), weight.to(device)
+
+
+def at_once(device: torch.device, pixels: Tensor) -> int:
+    """How many clips [batch, 3, frames, height, width] are encoded together."""
+    if device.type == "cpu":
+        return 16 if pixels.shape[2] == 1 else 1
+    return 64 if pixels.shape[2] == 1 else 16
 
 
 def to_tensor(video: np.ndarray) -> Tensor:
@@ -90,15 +101,17 @@ def to_tensor(video: np.ndarray) -> Tensor:
     return torch.from_numpy(video).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
-def train(photos, runs: Path, minutes_stills: float, minutes_clips: float, muon_lr=0.01, adam_lr=1e-3) -> WanVAE:
+def train(
+    photos, runs: Path, minutes_stills: float, minutes_clips: float, device: str = "cpu", muon_lr=0.01, adam_lr=1e-3
+) -> WanVAE:  # fmt: skip
     """The trained module; the state in `runs`/vae.pt is taken up where it was left."""
     runs.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    module = build()
+    module = build().to(device)
     file = runs / "vae.pt"
     state = {"stage": 0, "spent": 0.0, "step": 0}
     stages = (("stills", minutes_stills, 1.0), ("clips", minutes_clips, 0.25))
-    saved = torch.load(file, weights_only=True) if file.exists() else None
+    saved = torch.load(file, weights_only=True, map_location=device) if file.exists() else None
     if saved:
         state = saved["state"]
         module.load_state_dict(saved["module"])
@@ -110,41 +123,36 @@ def train(photos, runs: Path, minutes_stills: float, minutes_clips: float, muon_
             for optimizer, values in zip(both, saved["optimizers"]):
                 optimizer.load_state_dict(values)
         bases = [muon_lr * share, adam_lr * share]
-        run_stage(module, both, bases, photos, name, minutes, state, file)
+        run_stage(module, both, bases, photos, name, minutes, state, file, device)
         state = {"stage": number + 1, "spent": 0.0, "step": 0}
         save(file, module, [], state)
         saved = None
     return module
 
 
-def run_stage(module, both, bases, photos, name, minutes, state, file) -> None:
+def run_stage(module, both, bases, photos, name, minutes, state, file, device) -> None:
     rng = np.random.default_rng([7, state["stage"], state["step"]])
     begun, spent, saved_at, recent = time.monotonic(), state["spent"], time.monotonic(), []
-    pool = pool_of(photos, name)
+    pool, gradients = pool_of(photos, name), Steps(module.parameters())
     while state["spent"] < minutes:
         factor = rate(state["spent"] / minutes)
         for optimizer, base in zip(both, bases):
             optimizer.param_groups[0]["lr"] = base * factor
-        pixels, weight = draw(pool, rng, state["step"])
-        loss, mse = loss_of(module, pixels.contiguous(memory_format=torch.channels_last_3d), weight)
-        loss.backward()
+        _, mse = gradients(name, partial(loss_of, module), list(draw(pool, rng, state["step"], device)))
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
         state["spent"] = spent + (time.monotonic() - begun) / 60
-        recent.append(mse.item())
+        recent.append(mse.clone())
         if state["step"] % 50 == 0:
-            mean = sum(recent[-50:]) / len(recent[-50:])
-            log.info("vae %s step %d %.1f min: %.2f dB", name, state["step"], state["spent"], 10 * np.log10(4 / mean))
+            decibels = 10 * torch.log10(4 / torch.stack(recent[-50:]).mean())
+            log.info("vae %s step %d %.1f min: %.2f dB", name, state["step"], state["spent"], decibels)
         if time.monotonic() - saved_at > 120:
             save(file, module, both, state)
             saved_at = time.monotonic()
 
 
 def save(file: Path, module, both, state) -> None:
-    """Atomically, so that a run that is cut off can be taken up."""
-    part = file.with_suffix(".part")
-    torch.save({"module": module.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state}, part)
-    part.replace(file)
+    write(file, {"module": module.state_dict(), "optimizers": [o.state_dict() for o in both], "state": state})

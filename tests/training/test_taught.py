@@ -88,12 +88,12 @@ def test_a_taught_encoder_comes_closer_to_its_teacher_and_is_taken_up_where_it_w
     tmp_path, teacher, photographs, monkeypatch
 ):
     monkeypatch.setattr(teach_vae, "STILL_POOL", 20)
-    monkeypatch.setattr(teach_vae, "STILLS", 4)
-    monkeypatch.setattr(pool, "SCENES", 1)
+    monkeypatch.setitem(teach_vae.BATCH, "cpu", (4, 1))
     (tmp_path / "pool").mkdir()
     takes = next(pool.made(photographs, 0))
-    examples = pool.encode(teacher, takes)
-    shard = {"latents": torch.stack([example["latents"] for example in examples])}
+    examples = pool.encode(teacher, [takes])
+    shard = {name: torch.stack([example[name] for example in examples]) for name in ("latents", "motion")}
+    shard["video"] = torch.from_numpy(np.stack([clip.video for clip in takes]))
     file = tmp_path / "pool" / "0000.pt"
     torch.save(shard, file)
     kind = teach_vae.COGVIDEOX
@@ -166,11 +166,14 @@ def test_it_learns_from_clips_with_tracks_and_without(tmp_path, trained, photogr
     shard |= {"tracks": [part["tracks"][0] for part in parts], "size": (96, 96)}
     torch.save(shard, tmp_path / "0000.pt")
     system = SYSTEMS[name](TEXTS[name], load_vae(files["vae"]))
+    learn.begin(lambda: system)
+    made = tmp_path / "made.pt"
+    learn.condition_shard(tmp_path / "0000.pt", made)
     with torch.enable_grad():
-        learn.train(system, [tmp_path / "0000.pt"], tmp_path, [(4, 1.0)])
+        learn.train(system, [made], tmp_path, [(4, 1.0)])
     state = torch.load(tmp_path / f"{name}.pt", weights_only=True)
     assert state["state"]["step"] == 4
-    (first, second) = torch.load(tmp_path / f"{name}_pool" / "0000.pt", weights_only=True)
+    (first, second) = torch.load(made, weights_only=True)
     if name == "tora":
         assert set(first[2]) == {"image", "flow"} and set(second[2]) == {"image"}
     else:

@@ -107,7 +107,7 @@ def test_the_condition_of_training_is_that_of_use(files, photographs):
     clip = next(
         c for c in (clips.make_clip(photographs, np.random.default_rng(s)) for s in range(9)) if c.path.shape[1] > 2
     )
-    (example,) = pool.encode(vae, [clip])
+    (example,) = pool.encode(vae, [[clip]])
     path, visible = torch.from_numpy(clip.path), torch.from_numpy(clip.visible)
     trained = train_ati.condition(example["still"], Tracks(path, visible, (96, 96)))
     motion = model.encode_motion(
@@ -161,10 +161,13 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
     }  # fmt: skip
     torch.save(shard, tmp_path / "0000.pt")
     texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
+    system, made = train_ati.ATI(texts), tmp_path / "made.pt"
+    learn.begin(lambda: system)
+    learn.condition_shard(tmp_path / "0000.pt", made)
     with torch.enable_grad():
-        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, [(1, 1.0)])
+        learn.train(system, [made], tmp_path, [(1, 1.0)])
         first = torch.load(tmp_path / "ati.pt", weights_only=True)
-        learn.train(train_ati.ATI(texts), [tmp_path / "0000.pt"], tmp_path, [(3, 1.0)])
+        learn.train(system, [made], tmp_path, [(3, 1.0)])
     last = torch.load(tmp_path / "ati.pt", weights_only=True)
     assert (first["state"]["step"], last["state"]["step"]) == (1, 3)
     assert any((first["student"][name] != value).any() for name, value in last["student"].items())
