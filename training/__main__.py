@@ -19,9 +19,10 @@ from ..models import EMBEDDED, embedded
 log = logging.getLogger("training")
 
 RUNS = Path(__file__).parent / "runs"
-AFTER_ATI = ("photos", "pool", "taught_vae", "taught_file", "text", "conditions", "transformer", "export", "evaluate")
+LEARN = ("text", "conditions", "transformer", "export", "evaluate")
+AFTER_ATI = ("photos", "pool", "encoder", "decoder", "taught", "gate", *LEARN)
 STAGES = {
-    "ati": ("photos", "vae", "fold", "pool", "text", "conditions", "transformer", "export", "evaluate"),
+    "ati": ("photos", "vae", "fold", "gate", "pool", *LEARN),
     "tora": AFTER_ATI,
     "easyanimate": AFTER_ATI,
 }
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--minutes-clips", type=float, default=25, help="of ATI's VAE on clips")
     parser.add_argument("--minutes-taught", type=float, default=0, help="of each half of another system's VAE (default: by steps)")
     parser.add_argument("--minutes-transformer", type=float, default=0, help="of the transformer (default: by steps)")
+    parser.add_argument("--go-on", action="store_true", help="begin with what the files in OUTPUT have learned")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that make the clips")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
@@ -78,7 +80,6 @@ def run_fold(options) -> None:
     from . import gate, photos
 
     gate.finish(options.runs, photos.load(False), file(options, "vae"))
-    say_how_good(options)
 
 
 def run_pool(options) -> None:
@@ -88,24 +89,42 @@ def run_pool(options) -> None:
     pool.make_pool(file(options, "vae", "ati"), folder, options.shards, options.processes, options.device)
 
 
-def run_taught_vae(options) -> None:
+def run_encoder(options) -> None:
+    teach(options, "encoder")
+
+
+def run_decoder(options) -> None:
+    teach(options, "decoder")
+
+
+def teach(options, part: str) -> None:
+    """Half of another system's VAE."""
     from ..models import load_vae
     from . import photos, teach_vae
 
     teacher = load_vae(file(options, "vae", "ati"), dtype="fp32", device=options.device)
-    kind, pictures = teach_vae.KINDS[options.system], photos.load(False)
-    for part in teach_vae.LOSSES:
-        teach_vae.train(kind, part, teacher, shards(options), pictures, options.runs, minutes=options.minutes_taught)
+    teach_vae.train(
+        teach_vae.KINDS[options.system], part, teacher, shards(options), photos.load(False), options.runs,
+        minutes=options.minutes_taught, learned=vae_learned(options),
+    )  # fmt: skip
 
 
-def run_taught_file(options) -> None:
+def vae_learned(options) -> dict[str, torch.Tensor] | None:
+    from ..models import load_vae
+
+    return load_vae(file(options, "vae"), dtype="fp32").module.state_dict() if options.go_on else None
+
+
+def run_taught(options) -> None:
+    """The file of both halves."""
     from . import teach_vae
 
-    teach_vae.finish(teach_vae.KINDS[options.system], options.runs, preview(options), file(options, "vae"))
-    say_how_good(options)
+    kind = teach_vae.KINDS[options.system]
+    teach_vae.finish(kind, options.runs, preview(options), file(options, "vae"), vae_learned(options))
 
 
-def say_how_good(options) -> None:
+def run_gate(options) -> None:
+    """How good the VAE is."""
     from ..models import load_vae
     from . import gate, photos
 
@@ -169,8 +188,20 @@ def run_transformer(options) -> None:
     from . import learn
 
     files = [conditions(options) / shard.name for shard in shards(options)]
-    minutes, device = options.minutes_transformer, options.device
-    learn.train(system_of(options), files, options.runs, minutes=minutes, device=device)
+    learn.train(
+        system_of(options), files, options.runs, minutes=options.minutes_transformer, device=options.device,
+        learned=learned(options) if options.go_on else None,
+    )  # fmt: skip
+
+
+def learned(options) -> dict[str, dict]:
+    """State of each part of the student, from its files."""
+    from ..models import load_image_encoder, load_model
+
+    parts = {"transformer": load_model(file(options, "model"), dtype="fp32").module}
+    if options.system == "ati":
+        parts["image_encoder"] = load_image_encoder(file(options, "image_encoder"), dtype="fp32").module
+    return {name: part.state_dict() for name, part in parts.items()}
 
 
 def run_export(options) -> None:

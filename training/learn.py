@@ -152,16 +152,21 @@ def rate_at(step: int, rounds: Rounds) -> float:
 
 
 def train(
-    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0, device: str = "cpu"
+    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0, device: str = "cpu",
+    learned: dict[str, dict] | None = None,
 ) -> nn.Module:  # fmt: skip
     """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
 
     files: what `condition` made. rounds: the system's own by default. minutes: where given, the last round ends after
-    so many of this call, its rates fallen to nothing, however many steps that was.
+    so many of this call, its rates fallen to nothing, however many steps that was. learned: states of
+    parts of the student to begin with.
     """
     rounds = rounds or system.rounds
     steps = sum(count for count, _ in rounds)
-    student = system.student().to(device)
+    student = system.student()
+    for name, values in (learned or {}).items():
+        getattr(student, name).load_state_dict(values)
+    student.to(device)
     average = copy.deepcopy(student).requires_grad_(False)
     both = optimizers(student, MUON_LR, ADAM_LR, plain=system.plain)
     bases = [MUON_LR, ADAM_LR]

@@ -148,7 +148,9 @@ def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Te
 
 
 LOSSES = {"encoder": encoder_loss, "decoder": decoder_loss}
-STEPS = {"encoder": (300, 900), "decoder": (500, 1000)}  # on stills, on both
+STEPS = {  # on stills, on both
+    "cpu": {"encoder": (300, 900), "decoder": (500, 1000)}, "cuda": {"encoder": (600, 6000), "decoder": (600, 6000)},
+}  # fmt: skip
 
 
 class Stills:
@@ -203,17 +205,21 @@ def encoded(teacher, pixels: Tensor) -> Tensor:
 
 def train(
     kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0,
-    minutes: float = 0,
+    minutes: float = 0, learned: dict[str, Tensor] | None = None,
 ) -> nn.Module:  # fmt: skip
     """The module whose `part` ("encoder" or "decoder") has learned, where the teacher is, for `stills` steps on stills
     and `steps` on stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was
-    left. minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was."""
-    stills, steps = stills or STEPS[part][0], steps or STEPS[part][1]
+    left. minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was. learned: weights of
+    the module to begin with."""
     device = teacher.device
-    module = kind.module().to(device)
+    stills, steps = stills or STEPS[device.type][part][0], steps or STEPS[device.type][part][1]
+    module = kind.module()
+    if learned is not None:
+        module.load_state_dict(learned)
+    module.to(device)
     trained = getattr(module, part)
     file = runs / f"{kind.name}_{part}.pt"
-    state = {"step": 0}
+    state = {"step": 0 if learned is None else stills}  # what has learned of clips acts by more than its last taps
     both = optimizers(trained, MUON_LR, ADAM_LR, plain=("conv_in", "conv_out", "conv_y", "conv_b"))
     if file.exists():
         saved = torch.load(file, weights_only=True, map_location=device)
@@ -260,12 +266,18 @@ def train(
     return module
 
 
-def finish(kind: Kind, runs: Path, preview: list, file: Path) -> None:
-    """Both trained parts in one file."""
+def finish(
+    kind: Kind, runs: Path, preview: list, file: Path, learned: dict[str, Tensor] | None = None
+) -> None:  # fmt: skip
+    """Both trained parts in one file; one that has not been trained here is that of `learned`."""
     module = kind.module()
+    if learned is not None:
+        module.load_state_dict(learned)
     for part in LOSSES:
-        saved = torch.load(runs / f"{kind.name}_{part}.pt", weights_only=True, map_location="cpu")
-        getattr(module, part).load_state_dict(saved["part"])
+        state = runs / f"{kind.name}_{part}.pt"
+        if learned is None or state.exists():
+            saved = torch.load(state, weights_only=True, map_location="cpu")
+            getattr(module, part).load_state_dict(saved["part"])
     export.save_vae(module, kind.family, preview, file)
 
 
