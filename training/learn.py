@@ -193,7 +193,7 @@ def train(
     first = state["step"]
     while state["step"] < steps:
         spent = (time.monotonic() - begun) / 60
-        at = state["step"] if not minutes else max(state["step"], first + int((steps - first) * spent / minutes))
+        at = max(state["step"], first + int((steps - first) * (spent / minutes if minutes else 0)))
         if at >= steps:
             break
         for optimizer, base in zip(both, bases):

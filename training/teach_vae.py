@@ -235,7 +235,8 @@ def train(
     first = state["step"]
     while state["step"] < stills + steps:
         spent = (time.monotonic() - begun) / 60
-        at = state["step"] if not minutes else max(state["step"], first + int((stills + steps - first) * spent / minutes))
+        share = spent / minutes if minutes else 0
+        at = max(state["step"], first + int((stills + steps - first) * share))
         if at >= stills + steps:
             break
         early = at < stills
@@ -243,9 +244,9 @@ def train(
         convolution = LastTap if early else AllTaps if alone else None
         run_as(module, convolution)
         batch = pictures.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
-        done, share = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
+        done, factor = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
-            optimizer.param_groups[0]["lr"] = base * share * max(falling(done + 1e-4), 0.02)
+            optimizer.param_groups[0]["lr"] = base * factor * max(falling(done + 1e-4), 0.02)
         _, error = gradients(convolution, partial(LOSSES[part], kind, module), list(batch))
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for optimizer in both:
