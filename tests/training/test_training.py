@@ -2,6 +2,7 @@
 it."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
-from comfyui_trajectory.training import clips, encoders, export, learn, optim, pool, train_ati
+from comfyui_trajectory.training import clips, encoders, export, learn, optim, pool, replay, train_ati
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +184,33 @@ def test_the_command_line_spreads_points_as_the_clips_do():
     from comfyui_trajectory.commands.arguments import EMBEDDED_SPREAD
 
     assert tuple(EMBEDDED_SPREAD.values()) == clips.SPREAD
+
+
+def test_gradients_of_a_step_are_those_of_its_loss():
+    layer = torch.nn.Linear(3, 2)
+    x = torch.randn(4, 3)
+    with torch.enable_grad():
+        wanted = torch.autograd.grad(layer(x).square().mean(), layer.weight)[0]
+        loss, largest = replay.Steps(layer.parameters())("any", lambda x: (layer(x).square().mean(), x.max()), [x])
+    assert torch.equal(layer.weight.grad, wanted) and largest == x.max()
+    assert loss == layer(x).square().mean() and not loss.requires_grad
+
+
+def test_training_for_minutes_ends_with_its_rates_fallen(tmp_path, monkeypatch):
+    """However few steps fit into them."""
+    monkeypatch.setattr(learn, "compiled", lambda blocks: None)
+    given = {"y": torch.randn(8, 20, 5, 4, 4).half(), "pictures": torch.randn(8, 3, 64, 64).half()}
+    torch.save([(torch.randn(8, 16, 5, 4, 4).half(), torch.ones(8, 1, 5, 4, 4).half(), given)], tmp_path / "made.pt")
+    texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
+    rates, rate_at = [], learn.rate_at
+    monkeypatch.setattr(learn, "rate_at", lambda at, rounds: rates.append(rate_at(at, rounds)) or rates[-1])
+    with torch.enable_grad():
+        learn.train(train_ati.ATI(texts), [tmp_path / "made.pt"], tmp_path, [(10**6, 1.0)], minutes=0.05)
+    assert 2 < len(rates) < 1000 and max(rates) > 0.6 and rates[-1] < 0.2
+
+
+def test_what_a_process_raises_ends_the_work(tmp_path):
+    with pytest.raises(pickle.UnpicklingError):
+        (tmp_path / "0000.pt").write_bytes(b"no shard")
+        learn.condition(list, [tmp_path / "0000.pt"], tmp_path / "made", 1)
+    assert not list((tmp_path / "made").iterdir())
