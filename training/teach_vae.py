@@ -21,12 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.cogvideox.config import CogVideoXVAEConfig
+from ..models.cogvideox.latents import latent_format as cogvideox_format
 from ..models.cogvideox.vae import CogVideoXVAE
 from ..models.common.causal import Window, enlarged
+from ..models.common.types import LatentFormat
 from ..models.easyanimate.config import EasyAnimateVAEConfig
-from ..models.easyanimate.latent import SCALING
+from ..models.easyanimate.latent import MAGVIT as MAGVIT_FORMAT
 from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
-from . import clips, export, pool
+from ..models.wan.latent import WAN21
+from ..models.wan.vae import WanVAE
+from . import clips, export, pool, train_vae
 from .optim import falling, optimizers
 from .precision import autocast
 from .processes import write
@@ -45,36 +49,38 @@ SAVE = 60  # seconds
 
 @dataclass(frozen=True)
 class Kind:
-    """name: of the state's file. build: the module. scaling: normalised latents are plain ones times it. whole: the
-    numbers do not depend on the chunks, and a clip in one piece takes half the time."""
+    """name: of the state's file. build: the module. whole: the numbers do not depend on the chunks, and a clip in one
+    piece takes half the time. repeats: before a clip its convolutions see the first frame again and again."""
 
     name: str
     family: str
     build: type
     config: object
-    scaling: float
-    whole: bool = False
+    format: LatentFormat
+    whole: bool = True
+    repeats: bool = True
 
-    def module(self) -> nn.Module:
+    def module(self, learned: dict[str, Tensor] | None = None) -> nn.Module:
+        """learned: weights, if not those that it starts with."""
         torch.manual_seed(0)
         module = self.build(self.config)
-        start_as_stills(module)
+        if learned is None:
+            start_as_stills(module)
+        else:
+            module.load_state_dict(learned)
         return module
 
     def chunks(self, frames: int) -> tuple[int, ...]:
         return (frames,) if self.whole else ()
 
 
+SMALL = {"block_out_channels": (16, 32, 64, 64), "layers_per_block": 1, "norm_num_groups": 8}
 COGVIDEOX = Kind(
-    "cogvideox_vae", "cogvideox", CogVideoXVAE,
-    CogVideoXVAEConfig(block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8),
-    CogVideoXVAEConfig.scaling_factor,
-)  # fmt: skip
-MAGVIT = Kind(
-    "magvit", "easyanimate", EasyAnimateVAE,
-    EasyAnimateVAEConfig(block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8), SCALING, whole=True,
-)  # fmt: skip
-KINDS = {"tora": COGVIDEOX, "easyanimate": MAGVIT}
+    "cogvideox_vae", "cogvideox", CogVideoXVAE, CogVideoXVAEConfig(**SMALL), cogvideox_format({}), whole=False
+)
+MAGVIT = Kind("magvit", "easyanimate", EasyAnimateVAE, EasyAnimateVAEConfig(**SMALL), MAGVIT_FORMAT)
+WAN = Kind("wan_vae", "wan", WanVAE, train_vae.CONFIG, WAN21, repeats=False)  # its decoder, to go on with
+KINDS = {"ati": WAN, "tora": COGVIDEOX, "easyanimate": MAGVIT}
 
 
 def start_as_stills(module: nn.Module) -> None:
@@ -131,7 +137,7 @@ def run_as(module: nn.Module, convolution: type | None) -> None:
 def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Squared error of the normalised latents [batch, 16, f, h, w], and its share of their variance."""
     with autocast(pixels.device):
-        mean = module.encode(pixels, *kind.chunks(pixels.shape[2])).float() * kind.scaling
+        mean = kind.format.from_plain(module.encode(pixels, *kind.chunks(pixels.shape[2])).float())
     error = (mean - latents).pow(2).mean()
     return error, error / latents.var()
 
@@ -140,7 +146,7 @@ def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Te
     """Squared error of the pixels in -1..1, low frequencies of colour above all, and its share of the largest."""
     noise = LOUD * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * torch.randn_like(latents)
     with autocast(pixels.device):
-        made = module.decode((latents + noise) / kind.scaling, *kind.chunks(latents.shape[2])).float()
+        made = module.decode(kind.format.to_plain(latents + noise), *kind.chunks(latents.shape[2])).float()
     error = (made - pixels) ** 2
     coarse = F.avg_pool3d(made - pixels, (1, 8, 8))
     chroma = (coarse - coarse.mean(1, keepdim=True)).pow(2).mean() + 0.3 * coarse.pow(2).mean()
@@ -213,10 +219,7 @@ def train(
     the module to begin with."""
     device = teacher.device
     stills, steps = stills or STEPS[device.type][part][0], steps or STEPS[device.type][part][1]
-    module = kind.module()
-    if learned is not None:
-        module.load_state_dict(learned)
-    module.to(device)
+    module = kind.module(learned).to(device)
     trained = getattr(module, part)
     file = runs / f"{kind.name}_{part}.pt"
     state = {"step": 0 if learned is None else stills}  # what has learned of clips acts by more than its last taps
@@ -241,13 +244,13 @@ def train(
             break
         early = at < stills
         alone = early or state["step"] % 2 == 0
-        convolution = LastTap if early else AllTaps if alone else None
+        convolution = None if not (alone and kind.repeats) else LastTap if early else AllTaps
         run_as(module, convolution)
         batch = pictures.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
         done, factor = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
             optimizer.param_groups[0]["lr"] = base * factor * max(falling(done + 1e-4), 0.02)
-        _, error = gradients(convolution, partial(LOSSES[part], kind, module), list(batch))
+        _, error = gradients((convolution, alone), partial(LOSSES[part], kind, module), list(batch))
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
@@ -271,9 +274,7 @@ def finish(
     kind: Kind, runs: Path, preview: list, file: Path, learned: dict[str, Tensor] | None = None
 ) -> None:  # fmt: skip
     """Both trained parts in one file; one that has not been trained here is that of `learned`."""
-    module = kind.module()
-    if learned is not None:
-        module.load_state_dict(learned)
+    module = kind.module(learned)
     for part in LOSSES:
         state = runs / f"{kind.name}_{part}.pt"
         if learned is None or state.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,6 +47,11 @@ class Motion:
         return self.inputs if self.start <= fraction < self.end or self.end == 1.0 == fraction else self.plain
 
 
+@lru_cache(maxsize=32)
+def a_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1, 1)
+
+
 @dataclass(frozen=True)
 class LatentFormat:
     """Between plain latents (what a VAE gives, what ComfyUI's LATENT holds) and normalised ones (what is sampled).
@@ -61,9 +67,7 @@ class LatentFormat:
     tiny_decoder: str | None = None
 
     def statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        options = {"dtype": latents.dtype, "device": latents.device}
-        mean, std = torch.tensor(self.mean, **options), torch.tensor(self.std, **options)
-        return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
+        return tuple(a_channel(values, latents.dtype, latents.device) for values in (self.mean, self.std))
 
     def from_plain(self, latents: Tensor) -> Tensor:
         """[batch, channels, frames, h, w], plain -> normalised."""
