@@ -30,6 +30,7 @@ def main() -> None:
         "--minutes-taught", type=float, default=0, help="at most, of each half of another system's VAE (default: any)"
     )
     parser.add_argument("--minutes-transformer", type=float, default=0, help="at most, of it (default: any)")
+    parser.add_argument("--steps", type=int, default=0, help="of the transformer (default: the system's own)")
     parser.add_argument("--go-on", action="store_true", help="begin with what the files in OUTPUT have learned")
     parser.add_argument("--shards", type=int, default=96, help="64 clips each, encoded for the transformer")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that make the clips")

@@ -157,11 +157,11 @@ def train(
 ) -> nn.Module:  # fmt: skip
     """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
 
-    files: what `condition` made. rounds: the system's own by default. minutes: where given, the last round ends after
-    so many of this call, its rates fallen to nothing, however many steps that was. learned: states of
+    files: what `condition` made. rounds: the system's own by default, or one as long. minutes: where given, the last
+    round ends after so many of this call, its rates fallen to nothing, however many steps that was. learned: states of
     parts of the student to begin with.
     """
-    rounds = rounds or system.rounds
+    rounds = rounds or (system.rounds if learned is None else ((sum(count for count, _ in system.rounds), 1.0),))
     steps = sum(count for count, _ in rounds)
     student = system.student()
     for name, values in (learned or {}).items():

@@ -164,8 +164,9 @@ def run_transformer(options) -> None:
     from . import learn
 
     files = [conditions(options) / shard.name for shard in shards(options)]
+    rounds = [(options.steps, 1.0)] if options.steps else None
     learn.train(
-        system_of(options), files, options.runs, minutes=options.minutes_transformer, device=options.device,
+        system_of(options), files, options.runs, rounds, minutes=options.minutes_transformer, device=options.device,
         learned=learned(options) if options.go_on else None,
     )  # fmt: skip
 

@@ -91,9 +91,7 @@ def draw(pool: list[list], rng, step: int, device: str) -> tuple[Tensor, Tensor]
 
 def at_once(device: torch.device, pixels: Tensor) -> int:
     """How many clips [batch, 3, frames, height, width] are encoded together."""
-    if device.type == "cpu":
-        return 16 if pixels.shape[2] == 1 else 1
-    return 64 if pixels.shape[2] == 1 else 16
+    return 64 if device.type != "cpu" else 16 if pixels.shape[2] == 1 else 1
 
 
 def to_tensor(video: np.ndarray) -> Tensor:

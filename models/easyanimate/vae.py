@@ -84,7 +84,9 @@ class Upsampler(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv(x, stream)
-        return joined([x[:, :, [i, i]] for i in range(x.shape[2])]) if self.temporal and not stream.first else x
+        if not self.temporal or stream.first:
+            return x
+        return joined([frame.expand(-1, -1, 2, -1, -1) for frame in x.split(1, dim=2)])
 
 
 class Level(nn.Module):
@@ -130,7 +132,6 @@ class Encoder(nn.Module):
         for level in (*self.down_blocks[joins:], self.mid_block):
             x = level(x, stream)
         return self.conv_out(silu(self.conv_norm_out(x)), stream)
-
 
     def first_levels(self, x: Tensor, count: int, stream: Stream) -> Tensor:
         x = self.conv_in(x, stream)
