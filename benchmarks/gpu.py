@@ -1,38 +1,49 @@
-"""A step of the full-size models on a GPU, as a card of 8, 12, 16 or 24 GB would hold them, and how it grows.
+"""A step of the full-size models on a GPU: held whole, in fp8, and as a card of 8, 12, 16 or 24 GB would hold them.
 
-    python benchmarks/gpu.py [--models wan_14b tora_5b easyanimate_7b easyanimate_12b] [--limits 8 12 16 24]
+    python benchmarks/gpu.py [--models wan_14b tora_5b easyanimate_7b easyanimate_12b] [--limits 24 16 12 8]
+        [--seconds 210] [--results FOLDER]
 
-Weights are random, written once to a folder that is removed again (--folder: where; up to 33 GB a model). Under a limit
-torch may not take more memory than such a card has, and the model is held by the options that `info` suggests for it.
-Each row is a fresh process: seconds a step (one half of the guidance), the peak of torch's allocator, and what was
-predicted.
+Weights are random and made where they are used: there is no file. Under a limit torch may not take more memory than
+such a card has, and the model is held by the options that `info` suggests for it. Of each row: seconds a step (one half
+of the guidance), the peak of torch's allocator, what was predicted, and how much of the arithmetic that the GPU does in
+one large product of matrices, or of its way from the host, the step makes use of.
 
-**This has not been run on a GPU.** `--device cpu --models tiny` goes through the same code anywhere.
+A process for each model; what it measures is written at once. Rows stand in the order of their weight, and what the time
+is not enough for is named as not run. `--device cpu --models tiny` goes through the same code anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
+import queue
 import statistics
-import struct
 import subprocess
 import sys
-import tempfile
+import threading
+import time
+from contextlib import nullcontext
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import torch
-from comfyui_trajectory.models import Options, load_model, predict_memory
+import torch.nn.functional as F
 from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
-from comfyui_trajectory.models.common.memory import suggestions
+from comfyui_trajectory.models.common.checkpoint import Checkpoint
+from comfyui_trajectory.models.common.memory import Memory, measure, suggestions
+from comfyui_trajectory.models.common.options import Options
+from comfyui_trajectory.models.common.registry import identify
 from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
 from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
 from comfyui_trajectory.models.wan.config import WanConfig
 from comfyui_trajectory.models.wan.transformer import WanTransformer
-from turns import MIB, RESULTS, in_a_process, peak_of, timed, write
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from turns import MIB, RESULTS, peak_of, resident, timed, write
 
 MODELS = {
     "wan_14b": (WanTransformer, WanConfig()),
@@ -43,110 +54,300 @@ MODELS = {
     "easyanimate_12b": (EasyAnimateTransformer, EasyAnimateConfig(in_channels=48)),
     "tiny": (WanTransformer, WanConfig(dim=256, ffn_dim=512, num_heads=2, num_layers=4)),
 }  # fmt: skip
-# Clips that a whole model is timed with: width, height, frames.
-SCALING = {
-    "wan_14b": ((480, 272, 81), (832, 480, 33), (832, 480, 81), (1280, 720, 81)),
-    "tora_5b": ((720, 480, 17), (720, 480, 49)),
-    "easyanimate_7b": ((672, 384, 25), (672, 384, 49), (1344, 768, 49)),
-    "easyanimate_12b": ((672, 384, 25), (672, 384, 49), (1344, 768, 49)),
-    "tiny": ((64, 64, 5), (64, 64, 9)),
-}
-PIECE = 1 << 24  # numbers written at once
+# The clip of each (width, height, frames), and the share of the time.
+SIZES = {
+    "wan_14b": (832, 480, 81), "tora_5b": (720, 480, 49), "easyanimate_7b": (672, 384, 49),
+    "easyanimate_12b": (672, 384, 49), "tiny": (64, 64, 9),
+}  # fmt: skip
+SHARES = {"wan_14b": 2.5}
+STORAGES = {"bf16": "bf16", "fp8": "fp8_e4m3fn"}
+SCALE = 0.02  # standard deviation of the weights
+TALK = "row "  # how a line begins by which a process tells a row
 log = logging.getLogger("benchmarks.gpu")
 
 
-def write_checkpoint(path: Path, name: str) -> None:
-    """A model's file in bfloat16, of small random numbers that repeat, written piece by piece."""
+# Models without files
+
+
+def hollow(name: str, storage: str, device: str = "cuda"):
+    """The model as it is held after loading, its tensors without contents."""
     build, config = MODELS[name]
     with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in build(config).state_dict().items()}
-    header, offset = {}, 0
-    if name != "tiny" and "easyanimate" not in name:
-        header["__metadata__"] = {"config": json.dumps(asdict(config))}
-    for key, shape in shapes.items():
-        size = torch.Size(shape).numel() * 2
-        header[key] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    piece = (torch.randn(PIECE, generator=torch.Generator().manual_seed(0)) * 0.02).bfloat16()
-    piece = piece.view(torch.uint8).numpy().tobytes()
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for start in range(0, offset, len(piece)):
-            file.write(piece[: offset - start])
+        tensors = {key: value.bfloat16() for key, value in build(config).state_dict().items()}
+    stated = {} if "easyanimate" in name else {"config": json.dumps(asdict(config))}
+    checkpoint = Checkpoint.from_tensors(tensors, f"{name}.safetensors", stated)
+    found = identify(checkpoint, "diffusion model", None)
+    family = import_module(f"comfyui_trajectory.models.{found.family}")
+    return family.load_model(checkpoint, found, storage, torch.device("cpu" if device == "cpu" else "meta"))
+
+
+def filled(model, place: torch.device):
+    """Gives it random numbers at that place. In host memory all tensors share some: swapping copies them anyway."""
+    blocks: dict[torch.dtype, torch.Tensor] = {}
+    values = [*model.module.parameters(), *model.module.buffers()]
+    largest = max(value.numel() for value in values)
+    for owner in model.module.modules():
+        for slots in (owner._parameters, owner._buffers):
+            for key, value in slots.items():
+                if value is None:
+                    continue
+                if value.dtype not in blocks:
+                    blocks[value.dtype] = numbers(value.dtype, largest, place)
+                part = blocks[value.dtype][: value.numel()].view(value.shape)
+                if key == "scale_weight":
+                    part = torch.full(value.shape, SCALE / 100, dtype=value.dtype, device=place)
+                elif place.type != "cpu":
+                    part = part.clone()
+                slots[key] = torch.nn.Parameter(part, requires_grad=False) if slots is owner._parameters else part
+    model.module.to(place)
+    return model
+
+
+def numbers(dtype: torch.dtype, count: int, place: torch.device) -> torch.Tensor:
+    piece = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)) * SCALE
+    piece = (piece / SCALE * 100).to(dtype) if dtype.itemsize == 1 else piece.to(dtype)
+    return piece.to(place).view(torch.uint8).repeat(-(-count // len(piece))).view(dtype)[:count]
+
+
+def inputs_of(model, size: tuple[int, int, int], device: torch.device) -> tuple:
+    text, shapes = model.example_inputs(*size)
+    x, t = torch.randn(1, *model.latent_shape(*size), device=device), torch.full((1,), 500.0, device=device)
+    prompt = torch.randn(1, *text, device=device).to(model.dtype)
+    return x, t, prompt, {key: torch.randn(shape, device=device).to(model.dtype) for key, shape in shapes.items()}
+
+
+def counted(name: str, size: tuple[int, int, int]) -> int:
+    """Floating-point operations of a step: of products of matrices, attention and convolutions."""
+    model = hollow(name, "bf16")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.predict(*inputs_of(model, size, torch.device("meta")))
+    return counter.get_total_flops()
+
+
+def predictions(name: str, device: str) -> dict[str, Memory]:
+    return {held: measure(hollow(name, storage, device), *SIZES[name]) for held, storage in STORAGES.items()}
+
+
+def rows_of(name: str, foretold: dict[str, Memory], limits: list[int]) -> list[dict]:
+    """What is measured of a model, the most wanted first."""
+    rows = [
+        {"row": "whole", "held": "bf16"}, {"row": "whole, fp8", "held": "fp8"},
+        {"row": "whole, fp8 products", "held": "fp8", "options": {"fp8_products": True}},
+    ]  # fmt: skip
+    suggested = suggestions(foretold["bf16"], foretold["fp8"])
+    for limit in limits:
+        options = suggested.get(limit)
+        if options is None:
+            rows.append({"row": f"{limit} GB", "does_not_fit": True})
+            continue
+        held = "bf16" if options.storage == "auto" else "fp8"
+        swap = {"blocks_on_device": options.blocks_on_device} if options.blocks_on_device else {}
+        rows.append({"row": f"{limit} GB", "limit": limit, "held": held, "options": swap})
+    return [{"options": {}, "limit": None} | row for row in rows]
+
+
+# In the process of one model
 
 
 @torch.no_grad()
-def measure(path: Path, row: dict) -> dict:
-    """Loads a model as `row` says (limit in GB or None, options, size, device) and runs steps, without guidance."""
-    device = torch.device(row["device"])
+def one_row(name: str, row: dict, device: torch.device, runs: int, deadline: float) -> dict:
+    started = time.perf_counter()
+    options = Options(**row["options"])
+    model = hollow(name, STORAGES[row["held"]], device.type)
+    model.device = device
     if row["limit"] and device.type == "cuda":
         whole = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, row["limit"] * 1e9 / whole))
-    model = load_model(path, device=device, options=Options(**row["options"]))
-    text, inputs = model.example_inputs(*row["size"])
-    shape = model.latent_shape(*row["size"])
-    x, t = torch.randn(1, *shape, device=device), torch.full((1,), 500.0, device=device)
-    prompt = torch.randn(1, *text, device=device, dtype=model.dtype)
-    given = {key: torch.randn(size, device=device).to(model.dtype) for key, size in inputs.items()}
-    (kept,) = model.kept_at(*row["size"], 1)
+    filled(model, torch.device("cpu") if options.blocks_on_device else device)
+    model.settle(options)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    made = time.perf_counter() - started
+    given = inputs_of(model, SIZES[name], device)
+    (kept,) = model.kept_at(*SIZES[name], 1)
     more = {} if kept is None else {"kept": kept}
 
     def step() -> torch.Tensor:
-        return model.predict(x, t, prompt, given, **more)
+        return model.predict(*given, **more)
 
     with model.running():
-        found = peak_of(step)  # the first, which keeps what is of the prompt, and in which kernels are chosen
-        times = [timed(step)[0] for _ in range(row["runs"])]
+        first, *_ = timed(lambda: row.update(peak_of(step)))  # in which kernels are chosen
+        times = []
+        while len(times) < runs and (not times or time.time() + times[-1] < deadline):
+            times.append(timed(step)[0])
     weights = sum(value.nbytes for value in (*model.module.parameters(), *model.module.buffers()))
-    return row | found | {"seconds": statistics.median(times), "weights_mib": weights / MIB}
+    row |= {"seconds": statistics.median(times), "runs": len(times), "first_seconds": first, "made_seconds": made,
+            "weights_mib": weights / MIB, "host_mib": resident("VmRSS")}  # fmt: skip
+    if model.swap is not None:
+        row["moved_mib"] = sum(packed.size for packed in model.swap.packed.values()) / MIB
+    return row
 
 
-def rows_of(name: str, path: Path, options: argparse.Namespace) -> list[dict]:
-    """What is measured of a model: held whole at each size, and under each limit at the last but one or only size."""
-    base = {"device": options.device, "runs": options.runs}
-    rows = [base | {"limit": None, "options": {}, "size": size} for size in SCALING[name]]
-    usual = SCALING[name][-2] if name.startswith(("wan", "easyanimate")) else SCALING[name][-1]
-    found = suggestions(predict_memory(path, *usual), predict_memory(path, *usual, dtype="fp8_e4m3fn"))
-    for limit in options.limits:
-        if found.get(limit) is not None:
-            rows.append(base | {"limit": limit, "options": found[limit].changed(), "size": usual})
-        else:
-            log.info("%s: does not fit %d GB at %dx%d, %d frames", name, limit, *usual)
-    return rows
+def model_process(name: str, options: argparse.Namespace) -> None:
+    device, deadline = torch.device(options.device), time.time() + options.seconds
+    foretold = predictions(name, options.device)
+    flops, rows = counted(name, SIZES[name]), rows_of(name, foretold, options.limits)
+    for row in rows:
+        tell({**row, "waits": True})
+    last = 0.0
+    for row in rows:
+        if row.get("does_not_fit"):
+            tell(row)
+            continue
+        if time.time() + 0.5 * last > deadline:
+            break
+        begun = time.time()
+        row["predicted_mib"] = foretold[row["held"]].on_device(Options(**row["options"])) / MIB
+        try:
+            row = one_row(name, row, device, options.runs, deadline)
+            row["tflops"] = flops / row["seconds"] / 1e12
+        except Exception as error:  # such as too little memory: a result too
+            row["failed"] = f"{type(error).__name__}: {str(error)[:300]}"
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        last = time.time() - begun
+        tell({**row, "row_seconds": last})
+
+
+def tell(row: dict) -> None:
+    sys.stdout.write(TALK + json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+# What the GPU can do at most
+
+
+def ceilings_process(options: argparse.Namespace) -> None:
+    device = torch.device(options.device)
+    n = 8192 if device.type == "cuda" else 256
+    a, b = (torch.randn(n, n, device=device).bfloat16() for _ in range(2))
+    found = {"matmul_bf16_tflops": 2 * n**3 / best(lambda: a @ b) / 1e12}
+    if device.type == "cuda":
+        one = torch.ones((), device=device)
+        small = [x.to(torch.float8_e4m3fn) for x in (a, b)]
+        found["matmul_fp8_tflops"] = 2 * n**3 / best(
+            lambda: torch._scaled_mm(small[0], small[1].t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+        ) / 1e12  # fmt: skip
+    size = 1 << (30 if device.type == "cuda" else 24)
+    source, target = (torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2))
+    found["device_copy_gb_s"] = 2 * size / best(lambda: target.copy_(source)) / 1e9
+    if device.type == "cuda":
+        seconds, _, pinned = timed(lambda: torch.empty(size, dtype=torch.uint8, pin_memory=True))
+        plain = torch.ones(size, dtype=torch.uint8)
+        found |= {
+            "pinning_gb_s": size / seconds / 1e9,
+            "pinned_to_device_gb_s": size / best(lambda: target.copy_(pinned, non_blocking=True)) / 1e9,
+            "device_to_pinned_gb_s": size / best(lambda: pinned.copy_(source, non_blocking=True)) / 1e9,
+            "plain_to_device_gb_s": size / best(lambda: target.copy_(plain), 2) / 1e9,
+        }
+    tell(found)
+    heads, tokens, width = (40, 21 * 30 * 52, 128) if device.type == "cuda" else (2, 64, 16)
+    q, k, v = (torch.randn(1, heads, tokens, width, device=device).bfloat16() for _ in range(3))
+    for name in ("", "FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):  # 14B's self-attention
+        try:
+            with sdpa_kernel(getattr(SDPBackend, name)) if name else nullcontext():
+                seconds = best(lambda: F.scaled_dot_product_attention(q, k, v), 3)
+            found[f"attention_{name.lower() or 'default'}_tflops"] = 4 * heads * tokens**2 * width / seconds / 1e12
+        except RuntimeError as error:
+            found[f"attention_{name.lower()}"] = str(error).splitlines()[0][:120]
+    tell(found)
+
+
+def best(work, runs: int = 5) -> float:
+    work()
+    return min(timed(work)[0] for _ in range(runs))
+
+
+# The process that starts the others
+
+
+def lines_of(process: subprocess.Popen, deadline: float, quiet: float):
+    """What it tells, row by row, until it ends; it is ended where it is silent for `quiet` seconds or the time is up."""
+    told: queue.Queue = queue.Queue()
+
+    def read() -> None:
+        for line in process.stdout:
+            told.put(line)
+        told.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = told.get(timeout=max(0.1, min(quiet, deadline - time.time())))
+        except queue.Empty:
+            process.kill()
+            process.wait()
+            return
+        if line is None:
+            process.wait()
+            return
+        if line.startswith(TALK):
+            yield json.loads(line[len(TALK) :])
+
+
+def start(options: argparse.Namespace, only: str, seconds: float) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--only", only, "--seconds", str(seconds), "--device", options.device,
+               "--runs", str(options.runs), "--limits", *map(str, options.limits)]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def in_words(results: dict) -> list[str]:
+    ceilings = results.get("ceilings", {})
+    said = [f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}"
+            for name, value in ceilings.items()]  # fmt: skip
+    said.append(f"{'model':<16}{'held':<21}{'s/step':>8}{'peak':>8}{'foretold':>9} GB{'TFLOP/s':>9}{'of most':>8}"
+                f"{'from host':>10} GB/s")  # fmt: skip
+    for name in MODELS:
+        for row in results.get(name, {}).values():
+            start = f"{name:<16}{row['row']:<21}"
+            if "seconds" not in row:
+                said.append(start + ("does not fit" if row.get("does_not_fit") else row.get("failed", "not run")))
+                continue
+            most = ceilings.get("matmul_bf16_tflops")
+            share = f"{row['tflops'] / most:7.0%} " if most else " " * 8
+            moved = f"{row['moved_mib'] * MIB / 1e9 / row['seconds']:9.1f}" if "moved_mib" in row else ""
+            said.append(
+                f"{start}{row['seconds']:8.3f}{row['peak_mib'] * MIB / 1e9:8.2f}"
+                f"{row['predicted_mib'] * MIB / 1e9:9.2f}   {row['tflops']:9.1f}{share}{moved}"
+            )
+    return said
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[name for name in MODELS if name != "tiny"])
-    parser.add_argument("--limits", nargs="*", type=int, default=[8, 12, 16, 24], help="GB")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--limits", nargs="*", type=int, default=[24, 16, 12, 8], help="GB")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=210, help="for everything")
+    parser.add_argument("--quiet", type=float, default=75, help="seconds that a single row may take")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--folder", type=Path, help="where the weights are written (default: the temporary folder)")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--only", nargs=2, metavar=("FILE", "ROW"), help="measures one row and tells it as JSON")
+    parser.add_argument("--only", help="measures one model, or the 'ceilings', and tells each row as JSON")
     options = parser.parse_args()
     if options.only:
-        sys.stdout.write(json.dumps(measure(Path(options.only[0]), json.loads(options.only[1]))) + "\n")
+        ceilings_process(options) if options.only == "ceilings" else model_process(options.only, options)
         return
-    results = {}
-    for name in options.models:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            path = Path(folder) / f"{name}.safetensors"
-            write_checkpoint(path, name)
-            results[name] = []
-            for row in rows_of(name, path, options):
-                work = predict_memory(path, *row["size"], dtype=row["options"].get("storage", "auto"))
-                predicted = work.on_device(Options(**row["options"])) / MIB
-                try:
-                    row = in_a_process("gpu.py", "--only", str(path), json.dumps(row)) | {"predicted_mib": predicted}
-                except subprocess.CalledProcessError as error:
-                    row |= {"failed": str(error)}
-                results[name].append(row)
-                log.info("%s %s: %s", name, row["limit"] or "whole", {key: row[key] for key in row if key != "runs"})
-    write(options.results, f"full_size_{options.device}", options, results)
+    deadline, results = time.time() + options.seconds, {}
+
+    def note(key: str, content: dict) -> None:
+        results[key] = results.get(key, {}) | content
+        write(options.results, f"full_size_{options.device}", options, results)
+
+    for row in lines_of(start(options, "ceilings", 30), time.time() + 45, 45):
+        note("ceilings", row)
+    for i, name in enumerate(options.models):
+        weights = [SHARES.get(other, 1.0) for other in options.models[i:]]
+        seconds = (deadline - time.time()) * weights[0] / sum(weights)
+        for row in lines_of(start(options, name, seconds), time.time() + seconds + 10, options.quiet):
+            waits = row.pop("waits", False)
+            note(name, {row["row"]: row})
+            if not waits:
+                log.info("%s %s", name, {key: row[key] for key in row if key not in ("options", "limit")})
+    for line in in_words(results):
+        log.info("%s", line)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ..models import ModelError, Options
 from ..nodes.host import EXAMPLES, host
 from ..nodes.video import TrajectoryFlowFromVideo
@@ -49,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError):
+        text = text.split(" GPU ")[0].rstrip(". ")  # what torch says of itself after it
+        return (
+            f"The GPU's memory is not enough ({text}). Let it hold fewer blocks (--blocks-on-device; blocks_on_device "
+            "of Trajectory Memory Options), keep the weights in fp8 (--dtype), or make a smaller or shorter video; "
+            "`info` says what fits a card."
+        )
     known = isinstance(error, (ValueError, OSError, ImportError))
     return text if known and text else f"{type(error).__name__}: {text} (--verbose shows where)"
 

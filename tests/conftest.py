@@ -25,6 +25,11 @@ def pytest_addoption(parser):
         help="folder of golden cases, searched to any depth; may be given more than once "
         "(default: tests/golden and, where it exists, ../shared/golden)",
     )  # fmt: skip
+    parser.addoption(
+        "--device",
+        help="where tests/models/test_cuda.py and the networks of golden cases compute (default: the GPU, if there is "
+        "one, and the CPU); 'cpu' goes through test_cuda.py anywhere",
+    )
 
 
 def golden_folders(config) -> list[Path]:
@@ -45,6 +50,15 @@ def pytest_generate_tests(metafunc):
 def no_gradients():
     with torch.no_grad():
         yield
+
+
+@pytest.fixture
+def exact():
+    """GPUs multiply float32 as float32, and not with 10 bits of it."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def no_browser() -> str | None:

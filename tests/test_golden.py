@@ -47,8 +47,8 @@ OPERATIONS, TORA = (
 )  # fmt: skip
 
 
-def test_golden(golden_folder: Path) -> None:
-    case = GoldenCase(golden_folder)
+def test_golden(golden_folder: Path, pytestconfig, exact) -> None:
+    case = GoldenCase(golden_folder, pytestconfig.getoption("--device") or "cpu")
     operations = TORA if case.data.get("system") == "tora" else OPERATIONS
     assert case.name in operations, f"{golden_folder}: no operation is known for the case '{case.name}'"
     operations[case.name](case)

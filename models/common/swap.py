@@ -132,7 +132,9 @@ class Swap:
     def acting(self) -> Iterator[None]:
         """Inside the block, the blocks come when they are called. Their order must be that of the list."""
         largest = max((packed.size for packed in self.packed.values()), default=0)
-        self.slots = [Slot(self.placement.device_buffer(largest)) for _ in range(self.prefetch + 1)]
+        buffers = [self.placement.device_buffer(largest) for _ in range(self.prefetch + 1)]
+        free = self.placement.computed()  # what had the buffers' memory before may still be at work
+        self.slots = [Slot(buffer, free) for buffer in buffers]
         hooks = [self.blocks[0].register_forward_pre_hook(lambda *_: self.start())]
         for place, index in enumerate(self.order):
             self.move_replaced(self.packed[index])
@@ -145,6 +147,8 @@ class Swap:
             for hook in hooks:
                 hook.remove()
             for packed in self.packed.values():
+                if packed.slot is not None:  # a copy into memory that others get now
+                    self.placement.wait(packed.arrival)
                 packed.bind(packed.host)
                 packed.slot = packed.arrival = None
             self.slots = []

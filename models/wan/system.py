@@ -170,11 +170,11 @@ class WanVideoModel(VideoModel):
                 normalised(on_frame, width, height).to(latents.device), latents,
                 temperature=temperature or self.defaults["temperature"], topk=topk or self.defaults["topk"],
             )  # fmt: skip
-        active = torch.lerp(plain, patched, strength)
+        active, plain = torch.lerp(plain, patched, strength).cpu(), plain.cpu()
         shared = {} if image_tokens is None else {"clip_fea": image_tokens}
         return Motion(
             self.family, width, height, frames, {"y": active[None], **shared}, {"y": plain[None], **shared},
-            start_percent, end_percent, shown=picture_of_patch(picture, active[0]),
+            start_percent, end_percent, shown=picture_of_patch(picture.cpu(), active[0]),
         )  # fmt: skip
 
     def check_image_tokens(self, tokens: Tensor | None) -> None:

@@ -65,7 +65,7 @@ def transformer(case: GoldenCase) -> None:
                 case.check(f"{name}.feature.{index}", feature)
             case.check(f"{name}.patch_embed", model.patch_embed(text, x if image is None else torch.cat([x, image], 1)))
             blocks_agree(case, name, model)
-        out = model(x, torch.tensor(sub["timestep"]), text, image=image, flow=flow)
+        out = model(x, torch.tensor(sub["timestep"], device=case.device), text, image=image, flow=flow)
         case.check(f"{name}.out", channels_first(out))
         if f"{size}.sincos_pos_embedding" in case.outputs:
             grid = (x.shape[2], x.shape[3] // 2, x.shape[4] // 2)
@@ -100,7 +100,7 @@ def sat_transformer(case: GoldenCase) -> None:
         timestep, flow, _ = name.split(".")
         out = model(
             channels_first(case.inputs["x"]),
-            torch.full((len(case.inputs["x"]),), int(timestep[1:])),
+            torch.full((len(case.inputs["x"]),), int(timestep[1:]), device=case.device),
             case.inputs["context"],
             image=image,
             flow=channels_first(case.inputs["video_flow"]) if flow == "flow" else None,
@@ -162,7 +162,8 @@ def cogvideox_vae_tiled(case: GoldenCase) -> None:
 
 
 def wrapped(vae: torch.nn.Module) -> CogVideoXVideoVAE:
-    return CogVideoXVideoVAE(vae, Path("vae.safetensors"), latent_format({}, scaling=vae.config.scaling_factor))
+    format = latent_format({}, scaling=vae.config.scaling_factor)
+    return CogVideoXVideoVAE(vae, Path("vae.safetensors"), format, device=next(vae.parameters()).device)
 
 
 def i2v_prepare_latents(case: GoldenCase) -> None:
