@@ -23,7 +23,7 @@ from .replay import Steps
 
 log = logging.getLogger(__name__)
 
-BATCH = {"cpu": 8, "cuda": 64}
+BATCH = {"cpu": 8, "cuda": 32}
 MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
