@@ -4,7 +4,7 @@
         [--seconds 210] [--results FOLDER]
 
 Weights are random and made where they are used: there is no file. Under a limit torch may not take more memory than
-such a card has, and the model is held by the options that `info` suggests for it. Of each row: seconds a step (one half
+such a card has beside its context, and the model is held by the options that `info` suggests for it. Of each row: seconds a step (one half
 of the guidance), the peak of torch's allocator, what was predicted, and how much of the arithmetic that the GPU does in
 one large product of matrices, or of its way from the host, the step makes use of.
 
@@ -61,6 +61,7 @@ SIZES = {
 }  # fmt: skip
 SHARES = {"wan_14b": 2.5}
 STORAGES = {"bf16": "bf16", "fp8": "fp8_e4m3fn"}
+CONTEXT = 0.5e9  # bytes of a card that torch never gets
 SCALE = 0.02  # standard deviation of the weights
 TALK = "row "  # how a line begins by which a process tells a row
 log = logging.getLogger("benchmarks.gpu")
@@ -134,8 +135,10 @@ def rows_of(name: str, foretold: dict[str, Memory], limits: list[int]) -> list[d
         {"row": "whole", "held": "bf16"}, {"row": "whole, fp8", "held": "fp8"},
         {"row": "whole, fp8 products", "held": "fp8", "options": {"fp8_products": True}},
     ]  # fmt: skip
+    half = len(foretold["bf16"].blocks) // 2
+    rows.append({"row": f"{half} blocks", "held": "bf16", "options": {"blocks_on_device": half}})
     suggested = suggestions(foretold["bf16"], foretold["fp8"])
-    for limit in limits:
+    for limit in sorted(limits, key=lambda limit: not (suggested.get(limit) and suggested[limit].blocks_on_device)):
         options = suggested.get(limit)
         if options is None:
             rows.append({"row": f"{limit} GB", "does_not_fit": True})
@@ -157,7 +160,7 @@ def one_row(name: str, row: dict, device: torch.device, runs: int, deadline: flo
     model.device = device
     if row["limit"] and device.type == "cuda":
         whole = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, row["limit"] * 1e9 / whole))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (row["limit"] * 1e9 - CONTEXT) / whole))
     filled(model, torch.device("cpu") if options.blocks_on_device else device)
     model.settle(options)
     if device.type == "cuda":
@@ -184,12 +187,12 @@ def one_row(name: str, row: dict, device: torch.device, runs: int, deadline: flo
 
 
 def model_process(name: str, options: argparse.Namespace) -> None:
-    device, deadline = torch.device(options.device), time.time() + options.seconds
+    device = torch.device(options.device)
     foretold = predictions(name, options.device)
     flops, rows = counted(name, SIZES[name]), rows_of(name, foretold, options.limits)
     for row in rows:
         tell({**row, "waits": True})
-    last = 0.0
+    deadline, last = time.time() + float(sys.stdin.readline()), 0.0  # its turn, and how many seconds
     for row in rows:
         if row.get("does_not_fit"):
             tell(row)
@@ -220,6 +223,7 @@ def tell(row: dict) -> None:
 
 
 def ceilings_process(options: argparse.Namespace) -> None:
+    sys.stdin.readline()
     device = torch.device(options.device)
     n = 8192 if device.type == "cuda" else 256
     a, b = (torch.randn(n, n, device=device).bfloat16() for _ in range(2))
@@ -263,34 +267,37 @@ def best(work, runs: int = 5) -> float:
 # The process that starts the others
 
 
-def lines_of(process: subprocess.Popen, deadline: float, quiet: float):
-    """What it tells, row by row, until it ends; it is ended where it is silent for `quiet` seconds or the time is up."""
-    told: queue.Queue = queue.Queue()
+class Other:
+    """A process that measures one model, or the ceilings."""
 
-    def read() -> None:
-        for line in process.stdout:
-            told.put(line)
-        told.put(None)
+    def __init__(self, only: str, options: argparse.Namespace):
+        command = [sys.executable, __file__, "--only", only, "--device", options.device, "--runs", str(options.runs),
+                   "--limits", *map(str, options.limits)]  # fmt: skip
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.told: queue.Queue = queue.Queue()
+        threading.Thread(target=self.read, daemon=True).start()
 
-    threading.Thread(target=read, daemon=True).start()
-    while True:
+    def read(self) -> None:
+        for line in self.process.stdout:
+            self.told.put(line)
+        self.told.put(None)
+
+    def rows(self, seconds: float, quiet: float):
+        """Lets it begin, and gives what it tells, until it ends; it is ended where it is silent for `quiet` seconds, or
+        at work ten seconds longer than it may."""
+        deadline = time.time() + seconds + 10
         try:
-            line = told.get(timeout=max(0.1, min(quiet, deadline - time.time())))
-        except queue.Empty:
-            process.kill()
-            process.wait()
-            return
-        if line is None:
-            process.wait()
-            return
-        if line.startswith(TALK):
-            yield json.loads(line[len(TALK) :])
-
-
-def start(options: argparse.Namespace, only: str, seconds: float) -> subprocess.Popen:
-    command = [sys.executable, __file__, "--only", only, "--seconds", str(seconds), "--device", options.device,
-               "--runs", str(options.runs), "--limits", *map(str, options.limits)]  # fmt: skip
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.flush()
+            while (line := self.told.get(timeout=max(0.1, min(quiet, deadline - time.time())))) is not None:
+                if line.startswith(TALK):
+                    yield json.loads(line[len(TALK) :])
+        except (queue.Empty, BrokenPipeError):
+            log.warning("%s: ended, since it took too long or failed", self.process.args[3])
+        finally:
+            self.process.kill()
+            self.process.wait()
 
 
 def in_words(results: dict) -> list[str]:
@@ -303,7 +310,7 @@ def in_words(results: dict) -> list[str]:
         for row in results.get(name, {}).values():
             start = f"{name:<16}{row['row']:<21}"
             if "seconds" not in row:
-                said.append(start + ("does not fit" if row.get("does_not_fit") else row.get("failed", "not run")))
+                said.append(start + ("does not fit, says `info`" if row.get("does_not_fit") else row.get("failed", "not run")))
                 continue
             most = ceilings.get("matmul_bf16_tflops")
             share = f"{row['tflops'] / most:7.0%} " if most else " " * 8
@@ -336,12 +343,13 @@ def main() -> None:
         results[key] = results.get(key, {}) | content
         write(options.results, f"full_size_{options.device}", options, results)
 
-    for row in lines_of(start(options, "ceilings", 30), time.time() + 45, 45):
+    others = {name: Other(name, options) for name in options.models}  # which prepare themselves meanwhile
+    for row in Other("ceilings", options).rows(30, 40):
         note("ceilings", row)
-    for i, name in enumerate(options.models):
-        weights = [SHARES.get(other, 1.0) for other in options.models[i:]]
+    for i, (name, other) in enumerate(others.items()):
+        weights = [SHARES.get(later, 1.0) for later in options.models[i:]]
         seconds = (deadline - time.time()) * weights[0] / sum(weights)
-        for row in lines_of(start(options, name, seconds), time.time() + seconds + 10, options.quiet):
+        for row in other.rows(seconds, options.quiet):
             waits = row.pop("waits", False)
             note(name, {row["row"]: row})
             if not waits:
