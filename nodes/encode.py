@@ -67,7 +67,7 @@ class TrajectoryTextEncode:
 class TrajectoryTextFromConditioning:
     CATEGORY = "Trajectory/conditioning"
     DESCRIPTION = (
-        "Takes prompts that ComfyUI's own nodes have encoded (CLIP Loader of type wan for ATI, of type cogvideox for "
+        "Takes prompts that ComfyUI's own nodes have encoded (Load CLIP of type wan for ATI, of type cogvideox for "
         "Tora, then CLIP Text Encode), so that a text encoder already in use is not loaded twice."
     )
     RETURN_TYPES = ("TRAJECTORY_TEXT",)

@@ -41,7 +41,7 @@ STEP_CACHE = {
 }
 METHODS = ("auto", "tora", "none")
 PADDED = (
-    "Use Trajectory Text Encode; or CLIP Loader of type cogvideox; or, where ComfyUI has no such type, CLIP Loader of "
+    "Use Trajectory Text Encode; or Load CLIP of type cogvideox; or, where ComfyUI has no such type, Load CLIP of "
     "type sd3 and then T5TokenizerOptions with min_length {length}."
 )
 MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and take very long
