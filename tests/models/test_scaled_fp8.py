@@ -1,5 +1,5 @@
-"""Scaled fp8 files as ComfyUI writes them, of CogVideoX, Tora and T5: every linear weight with its scale, the marker, and
-what newer ones say of each layer. They compute with the numbers that were stored, and keep them in fp8."""
+"""Scaled fp8 files as ComfyUI writes them, of CogVideoX, Tora and T5: every linear weight with its scale, and the marker
+of the file or, in newer ones, of each layer. They compute with the numbers that were stored, and keep them in fp8."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .test_cogvideox import I2V, SIZES, randomised, run, sat_names, stated
 
 E4M3 = torch.float8_e4m3fn
 PREFIX = "model.diffusion_model."
-SPELLINGS = ("scaled_fp8", "comfy_quant")  # until and from ComfyUI 0.4 on
+SPELLINGS = ("scaled_fp8", "comfy_quant")  # of older and newer ComfyUI
 
 
 def scaled(state: dict, linear, spelling: str, prefix: str = "", shape: tuple = ()) -> tuple[dict, dict]:
