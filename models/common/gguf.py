@@ -14,6 +14,15 @@ from .errors import CheckpointError
 # Where city96/ComfyUI-GGUF (tools/convert.py) keeps the shape of a tensor that GGUF cannot hold, such as 5-d kernels.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 PLAIN = {"F32": torch.float32, "F16": torch.float16}
+# T5 and umT5 have llama.cpp's names (gguf-py/gguf/constants.py: MODEL_ARCH.T5ENCODER) in place of transformers'.
+T5_NAMES = {
+    "token_embd": "shared", "output_norm": "final_layer_norm",
+    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias", "attn_norm": "layer.0.layer_norm",
+    **{f"attn_{name}": f"layer.0.SelfAttention.{name}" for name in "qkvo"},
+    "ffn_gate": "layer.1.DenseReluDense.wi_0", "ffn_up": "layer.1.DenseReluDense.wi_1",
+    "ffn_down": "layer.1.DenseReluDense.wo", "ffn_norm": "layer.1.layer_norm",
+}  # fmt: skip
+T5_STACKS = {"enc": "encoder", "dec": "decoder", "blk": "block"}
 
 
 def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -40,7 +49,14 @@ def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             raise CheckpointError(f"{file}: {tensor.name!r} has {tensor.n_elements} numbers for a shape of {shape}.")
         dtype = PLAIN.get(kind, torch.bfloat16 if kind == "BF16" else torch.float16)
         entries[tensor.name] = Entry(shape, dtype, Reading(file, tensor, shape, dtype))
+    if "enc.blk.0.attn_q.weight" in entries:
+        entries = {t5_name(name): entry for name, entry in entries.items()}
     return entries, {}
+
+
+def t5_name(name: str) -> str:
+    """enc.blk.3.ffn_up.weight -> encoder.block.3.layer.1.DenseReluDense.wi_1.weight"""
+    return ".".join(T5_STACKS.get(part) or T5_NAMES.get(part, part) for part in name.split("."))
 
 
 class Reading:
