@@ -14,15 +14,16 @@ from .errors import CheckpointError
 # Where city96/ComfyUI-GGUF (tools/convert.py) keeps the shape of a tensor that GGUF cannot hold, such as 5-d kernels.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 PLAIN = {"F32": torch.float32, "F16": torch.float16}
-# T5 and umT5 have llama.cpp's names (gguf-py/gguf/constants.py: MODEL_ARCH.T5ENCODER) in place of transformers'.
+# transformers' names of T5 and umT5, and llama.cpp's in files: gguf-py/gguf/constants.py, MODEL_ARCH.T5ENCODER.
 T5_NAMES = {
-    "token_embd": "shared", "output_norm": "final_layer_norm",
-    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias", "attn_norm": "layer.0.layer_norm",
-    **{f"attn_{name}": f"layer.0.SelfAttention.{name}" for name in "qkvo"},
-    "ffn_gate": "layer.1.DenseReluDense.wi_0", "ffn_up": "layer.1.DenseReluDense.wi_1",
-    "ffn_down": "layer.1.DenseReluDense.wo", "ffn_norm": "layer.1.layer_norm",
+    "shared": "token_embd", "final_layer_norm": "output_norm",
+    "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b", "layer.0.layer_norm": "attn_norm",
+    **{f"layer.0.SelfAttention.{name}": f"attn_{name}" for name in "qkvo"},
+    "layer.1.DenseReluDense.wi_0": "ffn_gate", "layer.1.DenseReluDense.wi_1": "ffn_up",
+    "layer.1.DenseReluDense.wo": "ffn_down", "layer.1.layer_norm": "ffn_norm",
+    "encoder": "enc", "decoder": "dec", "block": "blk",
 }  # fmt: skip
-T5_STACKS = {"enc": "encoder", "dec": "decoder", "blk": "block"}
+FROM_LLAMA_CPP = {theirs: ours for ours, theirs in T5_NAMES.items()}
 
 
 def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -56,7 +57,7 @@ def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 def t5_name(name: str) -> str:
     """enc.blk.3.ffn_up.weight -> encoder.block.3.layer.1.DenseReluDense.wi_1.weight"""
-    return ".".join(T5_STACKS.get(part) or T5_NAMES.get(part, part) for part in name.split("."))
+    return ".".join(FROM_LLAMA_CPP.get(part, part) for part in name.split("."))
 
 
 class Reading:
