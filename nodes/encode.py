@@ -67,8 +67,8 @@ class TrajectoryTextEncode:
 class TrajectoryTextFromConditioning:
     CATEGORY = "Trajectory/conditioning"
     DESCRIPTION = (
-        "Takes prompts that ComfyUI's own nodes have encoded (CLIP Loader of type wan, then CLIP Text Encode), so "
-        "that a text encoder already in use is not loaded twice."
+        "Takes prompts that ComfyUI's own nodes have encoded (Load CLIP of type wan for ATI, of type cogvideox for "
+        "Tora, then CLIP Text Encode), so that a text encoder already in use is not loaded twice."
     )
     RETURN_TYPES = ("TRAJECTORY_TEXT",)
     RETURN_NAMES = ("text",)
@@ -88,7 +88,8 @@ class TrajectoryTextFromConditioning:
 
     def convert(self, positive, negative=None):
         tokens = [tokens_of(positive, "positive"), None if negative is None else tokens_of(negative, "negative")]
-        return (TextConditioning(*tokens, encoder="the encoder of the connected CONDITIONING"),)
+        masked = any(is_masked(conditioning) for conditioning in (positive, negative) if conditioning is not None)
+        return (TextConditioning(*tokens, encoder="the encoder of the connected CONDITIONING", masked=masked),)
 
 
 def tokens_of(conditioning, node_input: str) -> Tensor:
@@ -105,6 +106,14 @@ def tokens_of(conditioning, node_input: str) -> Tensor:
     if len(shape) != 3 or shape[0] != 1:
         raise InputError(f"{node_input}: the conditioning is {list(shape)}; [1, tokens, dim] is needed.")
     return tokens[0].float().cpu()
+
+
+def is_masked(conditioning) -> bool:
+    """Whether the tokens of a checked CONDITIONING were encoded without a look at the padding: core's encoders then
+    give the mask along (comfy/sd1_clip.py:SDClipModel, return_attention_masks)."""
+    options = conditioning[0][1] if len(conditioning[0]) > 1 else {}
+    mask = options.get("attention_mask")
+    return mask is not None and not bool(mask.all())
 
 
 class TrajectoryEncode:

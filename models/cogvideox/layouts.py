@@ -18,17 +18,18 @@ from ..common.readers import Entry
 @dataclass(frozen=True)
 class Source:
     """Where a parameter comes from: the tensor `key`, of whose `count` equal parts along dim 0 those in `parts` are
-    used."""
+    used. A single number, the scale of a fused fp8 weight, holds for each part."""
 
     key: str
     parts: tuple[int, ...] = (0,)
     count: int = 1
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[0] // self.count * len(self.parts), *shape[1:]) if self.count > 1 else shape
+        whole = self.count == 1 or not shape
+        return shape if whole else (shape[0] // self.count * len(self.parts), *shape[1:])
 
     def take(self, tensor: Tensor) -> Tensor:
-        if self.count == 1:
+        if self.count == 1 or not tensor.ndim:
             return tensor
         parts = tensor.chunk(self.count)
         return parts[self.parts[0]] if len(self.parts) == 1 else torch.cat([parts[i] for i in self.parts])

@@ -40,6 +40,10 @@ STEP_CACHE = {
     (3072, 2, "i2v"): (1.22842302e02, -1.04088754e02, 2.62981677e01, -3.06009921e-01, 3.71213220e-02),
 }
 METHODS = ("auto", "tora", "none")
+PADDED = (
+    "Use Trajectory Text Encode; or Load CLIP of type cogvideox; or, where ComfyUI has no such type, Load CLIP of "
+    "type sd3 and then T5TokenizerOptions with min_length {length}."
+)
 MOST_TRACKS = 10_000  # more points than latent positions say nothing more, and take very long
 DRAW = 0  # seed of the VAE's draws, which are conditioning: the same tracks give the same motion
 
@@ -86,7 +90,8 @@ class CogVideoXModel(VideoModel):
     def check_inputs(self, text: TextConditioning, motion: Motion) -> None:
         """ModelError where text or motion were made for another model."""
         super().check_inputs(text, motion)
-        self.check_text(text, self.config.text_embed_dim, self.config.max_text_seq_length)
+        self.check_text(text, self.config.text_embed_dim, None)
+        self.check_padding(text)
         if ("image" in motion.plain) != (self.variant == "i2v"):
             raise ModelError(
                 f"The motion was encoded for {motion.model}, another variant of CogVideoX than {self.path.name} "
@@ -96,6 +101,21 @@ class CogVideoXModel(VideoModel):
             raise ModelError(
                 f"The motion of {motion.model} follows tracks, but {self.path.name} has no Tora parts: connect the "
                 "same model to both nodes."
+            )
+
+    def check_padding(self, text: TextConditioning) -> None:
+        """ModelError unless every prompt fills all rows and was encoded together with its padding, as in training:
+        alibaba/Tora diffusers-version/tora/t2v_pipeline.py:ToraPipeline._get_t5_prompt_embeds. What encoders of other
+        video models do, shorter prompts or a mask, gives other numbers in every row, which nothing here can mend."""
+        length = self.config.max_text_seq_length
+        for name, tokens in (("positive", text.positive), ("negative", text.negative)):
+            if tokens is None or (tokens.shape[1] == length and not text.masked):
+                continue
+            fault = "was encoded with its padding masked" if text.masked else f"has {tokens.shape[1]} tokens"
+            raise ModelError(
+                f"The {name} text {fault} by {text.encoder}; {self.path.name} was trained on prompts that are padded "
+                f"to {length} tokens without a mask. {PADDED.format(length=length)}"
+                f"{' ComfyUI cuts no prompt: a long one must be shortened.' if tokens.shape[1] > length else ''}"
             )
 
     def resolve_method(self, method: str, driven: bool) -> str:

@@ -14,6 +14,16 @@ from .errors import CheckpointError
 # Where city96/ComfyUI-GGUF (tools/convert.py) keeps the shape of a tensor that GGUF cannot hold, such as 5-d kernels.
 ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 PLAIN = {"F32": torch.float32, "F16": torch.float16}
+# transformers' names of T5 and umT5, and llama.cpp's in files: gguf-py/gguf/constants.py, MODEL_ARCH.T5ENCODER.
+T5_NAMES = {
+    "shared": "token_embd", "final_layer_norm": "output_norm",
+    "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b", "layer.0.layer_norm": "attn_norm",
+    **{f"layer.0.SelfAttention.{name}": f"attn_{name}" for name in "qkvo"},
+    "layer.1.DenseReluDense.wi_0": "ffn_gate", "layer.1.DenseReluDense.wi_1": "ffn_up",
+    "layer.1.DenseReluDense.wo": "ffn_down", "layer.1.layer_norm": "ffn_norm",
+    "encoder": "enc", "decoder": "dec", "block": "blk",
+}  # fmt: skip
+FROM_LLAMA_CPP = {theirs: ours for ours, theirs in T5_NAMES.items()}
 
 
 def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -40,7 +50,14 @@ def read_gguf(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             raise CheckpointError(f"{file}: {tensor.name!r} has {tensor.n_elements} numbers for a shape of {shape}.")
         dtype = PLAIN.get(kind, torch.bfloat16 if kind == "BF16" else torch.float16)
         entries[tensor.name] = Entry(shape, dtype, Reading(file, tensor, shape, dtype))
+    if "enc.blk.0.attn_q.weight" in entries:
+        entries = {t5_name(name): entry for name, entry in entries.items()}
     return entries, {}
+
+
+def t5_name(name: str) -> str:
+    """enc.blk.3.ffn_up.weight -> encoder.block.3.layer.1.DenseReluDense.wi_1.weight"""
+    return ".".join(FROM_LLAMA_CPP.get(part, part) for part in name.split("."))
 
 
 class Reading:

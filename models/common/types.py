@@ -13,11 +13,12 @@ from torch import Tensor
 @dataclass(frozen=True)
 class TextConditioning:
     """Encoded prompts, [batch, tokens, dim] each; `negative` may be absent where guidance is not used. encoder: what
-    encoded them, for errors."""
+    encoded them, for errors. masked: whether the words were kept from seeing the padding behind them."""
 
     positive: Tensor
     negative: Tensor | None = None
     encoder: str = "another encoder"
+    masked: bool = False
 
 
 @dataclass(frozen=True)

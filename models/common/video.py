@@ -177,8 +177,8 @@ class VideoModel(Placed):
                 "the embedded VAE, every other one the released VAE."
             )
 
-    def check_text(self, text: TextConditioning, width: int, length: int) -> None:
-        """ModelError unless prompts are [batch, at most `length` tokens, width]."""
+    def check_text(self, text: TextConditioning, width: int, length: int | None) -> None:
+        """ModelError unless prompts are [batch, at most `length` tokens, width]. length None: any."""
         for name, tokens in (("positive", text.positive), ("negative", text.negative)):
             if tokens is None:
                 continue
@@ -187,7 +187,7 @@ class VideoModel(Placed):
                     f"The {name} text is {list(tokens.shape)}; {self.path.name} reads [batch, tokens, {width}]: it was "
                     f"encoded by {text.encoder}, which belongs to another system. {self.text_encoder}"
                 )
-            if tokens.shape[1] > length:
+            if length is not None and tokens.shape[1] > length:
                 raise ModelError(
                     f"The {name} text has {tokens.shape[1]} tokens of {text.encoder}, {self.path.name} takes {length}. "
                     f"{self.text_encoder}"

@@ -34,6 +34,7 @@ class Frontend:
         settings = {
             "Comfy.VueNodes.Enabled": self.renderer == "nodes 2.0", "Comfy.TutorialCompleted": True,
             "Comfy.Workflow.Persist": False, "Comfy.Minimap.Visible": False, "Comfy.Queue.QPOV2": False,
+            "Comfy.RightSidePanel.IsOpen": False,  # the account of a fault opens it, and the host remembers that
         }  # fmt: skip
         self.host.post("/settings", settings)
         self.page.on("pageerror", self._uncaught)

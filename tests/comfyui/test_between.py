@@ -14,11 +14,13 @@ from comfyui.graphs import tracks_to_video, without
 from comfyui.headless import result
 from comfyui.test_memory import close, with_latents
 from comfyui.test_queue import failure, pixels
+from comfyui.test_tora import tora
 from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks, read_tracks
 from safetensors.torch import load_file, save_file
 from tiny import FILES
+from tiny_tora import BARE_TEXT_FILE, TEXT_LENGTH
 
 pytestmark = pytest.mark.usefixtures("files_of_probed")
 
@@ -48,15 +50,49 @@ def told(host, graph: dict, of: str, output: int = 0) -> str:
 
 def test_words_of_comfyuis_own_umt5_give_the_same_latents_as_of_ours(host):
     own = with_latents(tracks_to_video(sampler__seed=41))
-    graph = {**own, "clip": node("ProbeClip", file=FILES["text_encoders"])}
+    graph = {**own, "clip": node("ProbeClip", file=FILES["text_encoders"], type="wan")}
     graph |= {name: node("CLIPTextEncode", clip=["clip", 0], text=words)
               for name, words in (("positive", "a red car"), ("negative", ""))}  # fmt: skip
     graph["text"] = node("TrajectoryTextFromConditioning", positive=["positive", 0], negative=["negative", 0])
     assert close(saved_latents(host, without(graph, "words")), result(own, "sampler")[0]["samples"])
 
 
+def tora_by_core(kind: str, length: int | None) -> dict:
+    """Tora's graph with the words of ComfyUI's T5, loaded as that type and, where stated, padded to that length."""
+    graph = with_latents(tora(sampler__seed=43, words__text_encoder_name=BARE_TEXT_FILE))
+    graph["clip"] = node("ProbeClip", file=BARE_TEXT_FILE, type=kind)
+    if length:
+        graph["padded"] = node("T5TokenizerOptions", clip=["clip", 0], min_padding=0, min_length=length)
+    graph |= {name: node("CLIPTextEncode", clip=["padded" if length else "clip", 0], text=words)
+              for name, words in (("positive", "a red car"), ("negative", ""))}  # fmt: skip
+    graph["text"] = node("TrajectoryTextFromConditioning", positive=["positive", 0], negative=["negative", 0])
+    return without(graph, "words")
+
+
+@pytest.mark.parametrize("kind", ["sd3", "pixart", "cogvideox"])
+def test_words_of_comfyuis_own_t5_give_the_same_latents_as_of_ours(host, kind):
+    """The tiny model takes 12 tokens, so that newer ComfyUIs' own type for CogVideoX is padded anew too."""
+    graph = tora_by_core(kind, TEXT_LENGTH)
+    if kind not in host.get("/object_info/CLIPLoader")["CLIPLoader"]["input"]["required"]["type"][0]:
+        pytest.skip(f"this ComfyUI has no type {kind}")
+    own = with_latents(tora(sampler__seed=43, words__text_encoder_name=BARE_TEXT_FILE))
+    # In the host too: the tokenizer is ComfyUI's, and without it our encoder has none.
+    assert close(saved_latents(host, graph), saved_latents(host, own))
+
+
+@pytest.mark.parametrize("kind, length, told", [
+    ("sd3", None, "has 77 tokens"), ("pixart", None, "has 5 tokens"), ("sd3", TEXT_LENGTH + 1, "has 13 tokens"),
+    ("mochi", None, "was encoded with its padding masked"),
+    ("ltxv", TEXT_LENGTH, "was encoded with its padding masked"),
+])  # fmt: skip
+def test_words_that_are_not_padded_as_tora_was_trained_are_refused(host, kind, length, told):
+    error = failure(host.run(tora_by_core(kind, length)))
+    assert error["node_id"] == "sampler" and f"positive text {told}" in error["exception_message"]
+    assert "type cogvideox" in error["exception_message"] and "min_length 12" in error["exception_message"]
+
+
 def test_two_conditionings_in_one_are_told_on_the_node(host):
-    graph = {**with_latents(tracks_to_video()), "clip": node("ProbeClip", file=FILES["text_encoders"])}
+    graph = {**with_latents(tracks_to_video()), "clip": node("ProbeClip", file=FILES["text_encoders"], type="wan")}
     graph |= {name: node("CLIPTextEncode", clip=["clip", 0], text=name) for name in ("one", "other")}
     graph["both"] = node("ConditioningCombine", conditioning_1=["one", 0], conditioning_2=["other", 0])
     graph["text"] = node("TrajectoryTextFromConditioning", positive=["both", 0])

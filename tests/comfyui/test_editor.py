@@ -193,6 +193,27 @@ def test_clicks_in_the_node_draw_where_they_are_seen(page, zoom, shots):
     assert page.document["canvas"] == {"width": 32, "height": 32}
 
 
+def test_the_side_panel_leaves_the_editor_as_wide_as_its_node(page, shots):
+    """It opens with the first click, which chooses the node, and shows the node's widgets once more."""
+    setting = """async open => {
+        try { await app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', open) } catch { return false }
+        return true
+    }"""
+    if not page.page.evaluate(setting, True):
+        pytest.skip("this frontend has no side panel")
+    try:
+        page.open()
+        before = page.page.locator(f"{COMPACT} .tse-stage").bounding_box()
+        page.draw(DRAWN[:1])
+        page.page.wait_for_timeout(700)
+        shots("panel")
+        assert page.page.locator(f"{COMPACT} .tse-stage").bounding_box() == before
+        page.draw([(4.0, 4.0), (28.0, 4.0), (28.0, 28.0)])
+        close_to(page.points[1], [(4.0, 4.0), (28.0, 4.0), (28.0, 28.0)])
+    finally:
+        page.page.evaluate(setting, False)
+
+
 def test_keys_undo_redo_and_delete_in_the_drawing_and_never_in_the_graph(page):
     page.open()
     page.draw()

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from comfyui_trajectory.models import load_model, load_text_encoder
+from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.common.checkpoint import CheckpointError, open_checkpoint
+from safetensors.torch import save_file
+
+from ..tiny_tora import t5_weights
+from .test_cogvideox import I2V, SIZES, randomised, run, stated
 
 gguf = pytest.importorskip("gguf")
 
@@ -48,3 +55,60 @@ def test_without_the_package_or_with_a_damaged_file_the_error_says_what_to_do(fi
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(CheckpointError, match=r"model\.gguf is a GGUF file.*pip install gguf"):
         open_checkpoint(file[0])
+
+
+def write(path, architecture: str, tensors: dict, quantised: set) -> None:
+    """As the converters in circulation do: those of `quantised` as Q8_0, the rest in float32."""
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(str(path), architecture)
+    for name, value in tensors.items():
+        array = value.float().contiguous().numpy()
+        if array.ndim > 4:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(array.shape))
+            array = array.reshape(-1, array.shape[-1])
+        if name in quantised:
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("config", [SIZES, I2V], ids=["t2v", "i2v"])
+def test_tora_in_gguf_computes_with_what_is_stored(tmp_path, config) -> None:
+    config = replace(config, attention_head_dim=32, time_embed_dim=32, text_embed_dim=64)  # Q8_0 packs 32 numbers
+    module = randomised(CogVideoXTransformer(config))
+    state = {name: value for name, value in module.state_dict().items() if value.ndim}
+    quantised = {name for name, value in state.items() if value.ndim == 2 and value.shape[1] % 32 == 0}
+    write(tmp_path / "tora.gguf", "cogvideox", state, quantised)
+    model = load_model(tmp_path / "tora.gguf", config=stated(config))
+    assert len(quantised) > 20
+    exact, found = run(module), run(model.module)
+    assert 0 < (found - exact).norm() < 0.03 * exact.norm()
+
+
+LLAMA_CPP = {  # transformers' names -> those of convert_hf_to_gguf.py
+    "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b", "layer.0.SelfAttention.": "attn_",
+    "layer.0.layer_norm": "attn_norm", "layer.1.layer_norm": "ffn_norm", "layer.1.DenseReluDense.wi_0": "ffn_gate",
+    "layer.1.DenseReluDense.wi_1": "ffn_up", "layer.1.DenseReluDense.wo": "ffn_down", "encoder.block.": "enc.blk.",
+    "encoder.final_layer_norm": "enc.output_norm", "shared.": "token_embd.",
+}  # fmt: skip
+
+
+def test_t5_in_gguf_has_other_names_and_gives_the_same_rows(tmp_path) -> None:
+    torch.manual_seed(0)
+    weights = t5_weights()
+    del weights["spiece_model"]
+    renamed = {}
+    for name, value in weights.items():
+        for old, new in LLAMA_CPP.items():
+            name = name.replace(old, new)
+        renamed[name] = value
+    assert not any("layer" in name or "encoder" in name for name in renamed)
+    write(tmp_path / "t5.gguf", "t5encoder", renamed, set())
+    save_file(weights, tmp_path / "t5.safetensors")
+    ids = torch.tensor([[5, 9, 3, 1, 0, 0]])
+    one, other = (load_text_encoder(tmp_path / f"t5.{ending}").encode_ids(ids) for ending in ("safetensors", "gguf"))
+    assert torch.equal(one, other)

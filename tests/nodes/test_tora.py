@@ -175,6 +175,31 @@ def test_parts_that_belong_to_other_models_are_refused(tora):
         sample(wan, tora.text, encode(tora)[0])
 
 
+def conditioning(tokens, mask=None):
+    return [[tokens, {"pooled_output": None} if mask is None else {"attention_mask": mask}]]
+
+
+def test_comfyuis_conditioning_gives_the_text_it_holds(tora):
+    (taken,) = nodes["TrajectoryTextFromConditioning"]().convert(
+        conditioning(tora.text.positive, torch.ones(1, 12)), conditioning(tora.text.negative)
+    )
+    motion, *_ = encode(tora)
+    samples = nodes["TrajectorySampler"]().sample(tora.model(T2V), taken, motion)[0]["samples"]
+    assert torch.equal(samples, latents(tora))
+
+
+@pytest.mark.parametrize("rows, mask, told", [
+    (11, None, "positive text has 11 tokens"),
+    (13, None, "positive text has 13 tokens.* must be shortened"),
+    (12, [1] * 4 + [0] * 8, "positive text was encoded with its padding masked"),
+])  # fmt: skip
+def test_comfyuis_conditioning_that_is_not_padded_as_in_training_is_refused(tora, rows, mask, told):
+    mask = None if mask is None else torch.tensor([mask])
+    (text,) = nodes["TrajectoryTextFromConditioning"]().convert(conditioning(torch.zeros(1, rows, 16), mask))
+    with pytest.raises(InputError, match=f"^text.*{told}.*"):
+        nodes["TrajectorySampler"]().sample(tora.model(T2V), text, encode(tora)[0], cfg=1.0)
+
+
 def test_split_parts_are_chosen_in_the_loader(tora, tmp_path):
     state = load_file(tora.folder / "diffusion_models" / T2V)
     for name in ("fuser", "traj_extractor"):

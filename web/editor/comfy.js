@@ -25,6 +25,9 @@ export function mountEditor(node, name, comfy) {
     socketless: true,
     serialize: true,
   });
+  // Newer frontends draw the widgets of a chosen node in their side panel too, and note its width in those that they do not
+  // know (WidgetLegacy.vue). The classic canvas would then show the editor as narrow as the panel, from the first click on.
+  Object.defineProperty(widget, "width", { get: () => undefined, set: () => {}, configurable: true });
   mount.begin(widget);
   return widget;
 }

@@ -6,7 +6,7 @@ Memory that is short, and failures and cancels at one exact call inside a networ
 import ctypes
 import gc
 import sys
-from types import SimpleNamespace
+from unittest import mock
 
 import comfy.model_management as management
 import comfy.sd
@@ -15,7 +15,6 @@ import folder_paths
 import psutil
 import torch
 from aiohttp import web
-from comfy.text_encoders import wan
 from server import PromptServer
 
 
@@ -45,17 +44,16 @@ class ProbePatch:
 
 
 class ProbeClip:
-    """ComfyUI's own umT5 with its own tokenizer, in the size of a file that is smaller than the loader knows."""
+    """ComfyUI's own loader of T5 xxl and umT5 xxl with its own tokenizers, for a file that is smaller than it knows."""
 
     CATEGORY, RETURN_TYPES, FUNCTION = "probe", ("CLIP",), "load"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"file": ("STRING",)}}
+        return {"required": {"file": ("STRING",), "type": ("STRING",)}}
 
-    def load(self, file):
+    def load(self, file, type):
         weights = comfy.utils.load_torch_file(folder_paths.get_full_path("text_encoders", file))
-        tokenizer = weights.pop("spiece_model")
         heads = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"].shape[1]
         vocabulary, width = weights["shared.weight"].shape
         sizes = {
@@ -63,14 +61,10 @@ class ProbeClip:
             "d_ff": weights["encoder.block.0.layer.1.DenseReluDense.wi_0.weight"].shape[0],
             "num_layers": len({key.split(".")[2] for key in weights if key.startswith("encoder.block.")}),
         }  # fmt: skip
-        target = SimpleNamespace(params={}, clip=wan.te(), tokenizer=wan.WanT5Tokenizer)
-        clip = comfy.sd.CLIP(
-            target, tokenizer_data={"spiece_model": tokenizer},
-            model_options={"umt5xxl_model_config": sizes, "model_name": "umt5xxl"},
-        )  # fmt: skip
-        missing, left = clip.load_sd(weights)
-        assert not left and set(missing) <= {"logit_scale", "text_projection.weight"}, (missing, left)
-        return (clip,)
+        options = {"t5xxl_model_config": sizes, "umt5xxl_model_config": sizes, "dtype": torch.float32}
+        with mock.patch.object(comfy.sd, "detect_te_model", lambda weights: comfy.sd.TEModel.T5_XXL):
+            kind = comfy.sd.CLIPType[type.upper()]
+            return (comfy.sd.load_text_encoder_state_dicts([weights], clip_type=kind, model_options=options),)
 
 
 NODE_CLASS_MAPPINGS = {"ProbePatch": ProbePatch, "ProbeClip": ProbeClip}
