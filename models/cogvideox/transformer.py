@@ -107,6 +107,17 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
 
 
+Motion = tuple[MotionFuser, Tensor, tuple[int, int, int]]  # a fuser, its feature, the grid of the tokens
+
+
+def fused(video: Tensor, fuser: MotionFuser, feature: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Video tokens [batch, tokens, dim] with the motion of a feature. No closure: blocks are compiled once for all."""
+    frames, height, width = grid
+    h = video.unflatten(1, (frames, height * width)).flatten(0, 1).transpose(1, 2)
+    h = fuser(h.unflatten(2, (height, width)), feature, frames)
+    return h.flatten(2).transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
+
+
 class GELU(nn.Module):
     def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
@@ -133,10 +144,12 @@ class Block(nn.Module):
         self.norm2 = LayerNormZero(config)
         self.ff = FeedForward(config.dim)
 
-    def forward(self, video: Tensor, text: Tensor, time: Tensor, rotary: Tensor, fuse=None) -> tuple[Tensor, Tensor]:
-        """video: [batch, tokens, dim]; fuse: applied to the video tokens that go into the attention."""
+    def forward(
+        self, video: Tensor, text: Tensor, time: Tensor, rotary: Tensor, motion: Motion | None = None
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """video: [batch, tokens, dim]; motion: what guides the video tokens that go into the attention."""
         h, h_text, gate, text_gate = self.norm1(video, text, time)
-        h, h_text = self.attn1(h if fuse is None else fuse(h), h_text, rotary)
+        h, h_text = self.attn1(h if motion is None else fused(h, *motion), h_text, rotary)
         video, text = torch.addcmul(video, gate, h), torch.addcmul(text, text_gate, h_text)
         h, h_text, gate, text_gate = self.norm2(video, text, time)
         h = self.ff(torch.cat([h_text, h], dim=1))
@@ -216,24 +229,12 @@ class CogVideoXTransformer(nn.Module):
         def run(video: Tensor) -> Tensor:
             words = text
             for index, block in enumerate(self.transformer_blocks):
-                video, words = block(video, words, time, rotary, self.fused(index, features[index], grid))
+                motion = None if features[index] is None else (self.fuser[index], features[index], grid)
+                video, words = block(video, words, time, rotary, motion)
             return video
 
         video = through(cache, lambda: time, video, run)
         return self.unpatchify(self.proj_out(self.norm_out(self.norm_final(video), time)), grid)
-
-    def fused(self, index: int, feature: Tensor | None, grid: tuple[int, int, int]):
-        """The fuser of a block as a function of its video tokens [batch, tokens, dim]; None without a feature."""
-        if feature is None:
-            return None
-
-        def fuse(video: Tensor) -> Tensor:
-            frames, height, width = grid
-            h = video.unflatten(1, (frames, height * width)).flatten(0, 1).transpose(1, 2)
-            h = self.fuser[index](h.unflatten(2, (height, width)), feature, frames)
-            return h.flatten(2).transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
-
-        return fuse
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         t, p = self.config.patch_size_t, self.config.patch_size
