@@ -15,7 +15,7 @@ import pytest
 import torch
 from comfyui_trajectory.commands.cli import one_line
 from comfyui_trajectory.models import (
-    EMBEDDED, Options, embedded, load_image_encoder, load_model, load_text_encoder, load_vae,
+    EMBEDDED, Options, embedded, load_image_encoder, load_model, load_text_encoder, load_vae, predict_memory,
 )  # fmt: skip
 from comfyui_trajectory.models.common import compiled
 from comfyui_trajectory.models.common.lora import Lora, Patch
@@ -215,18 +215,13 @@ def test_the_motion_patch_is_the_cpus(device, count) -> None:
 @pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
 def test_fp8_products_are_those_of_widened_weights(gpu, stored, dtype, bias) -> None:
     torch.manual_seed(0)
-    layer = nn.Sequential(nn.Linear(256, 160, bias=bias)).to(gpu, dtype)
+    layer = store_fp8(nn.Sequential(nn.Linear(256, 160, bias=bias)).to(gpu, dtype), stored, keep=())
+    assert use_fp8_products(layer) == 1
     for x in (torch.randn(2, 33, 256), torch.randn(7, 256), torch.randn(1, 1, 256) * 300):
         x = x.to(gpu, dtype)
-        true = layer(x).float()
-        store_fp8(layer, stored, keep=())
-        assert type(layer[0]) in (CastLinear, ScaledLinear)
-        widened = layer(x).float()
-        if type(layer[0]) is CastLinear:
-            assert use_fp8_products(layer) == 1
-        found = layer(x)
-        assert found.dtype == dtype and found.shape == true.shape
-        near(found.float(), widened, 0.06)
+        widened, found = CastLinear.forward(layer[0], x), layer(x)
+        assert found.dtype == dtype
+        near(found.float(), widened.float(), 0.06)
 
 
 def test_fp8_products_without_a_scale_of_their_own(gpu) -> None:
@@ -266,8 +261,11 @@ def test_every_kernel_of_torchs_attention_takes_our_tensors(folder, gpu, kernel)
         near(predicted(model), expected, 0.03)
 
 
-@pytest.mark.parametrize("options", [{}, {"storage": "fp8_e4m3fn"}, {"blocks_on_device": 2}])
-@pytest.mark.parametrize("name", ["ati", "tora_t2v", "easyanimate_control"])
+COMPILED = [("ati", {}), ("tora_t2v", {}), ("easyanimate_control", {}), ("ati", {"blocks_on_device": 2}),
+            ("ati", {"storage": "fp8_e4m3fn"}), ("many", {"storage": "fp8_e4m3fn", "fp8_products": True})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), COMPILED)
 def test_compiled_blocks_give_nearly_the_same(folder, device, name, options, caplog) -> None:
     if device.type == "cpu":
         pytest.skip("takes minutes on a CPU, see test_speed.py")
@@ -275,7 +273,7 @@ def test_compiled_blocks_give_nearly_the_same(folder, device, name, options, cap
     expected = predicted(load_model(file_of(folder, name), device=device, options=Options(**options)))
     compiled.Compiled.failed = False
     model = load_model(file_of(folder, name), device=device, options=Options(compile=True, **options))
-    near(predicted(model, times=2), expected, 0.06)
+    near(predicted(model, times=2), expected, 0.06 if "fp8_products" not in options else 0.2)
     assert "is left out" not in caplog.text, caplog.text  # no compiler on this machine
 
 
@@ -311,6 +309,8 @@ def test_every_family_is_swapped_in_every_format(folder, gpu, name, dtype) -> No
 def test_swapping_takes_the_memory_of_the_blocks_on_the_device(folder, gpu) -> None:
     whole = swapped(folder, gpu)
     inside = sum(value.nbytes for value in whole.module.blocks[0].parameters())
+    predicted(whole)  # takes what libraries keep for themselves
+    tidy()
     took = torch.cuda.memory_allocated()
     predicted(whole)
     peak = torch.cuda.max_memory_allocated()
@@ -321,7 +321,7 @@ def test_swapping_takes_the_memory_of_the_blocks_on_the_device(folder, gpu) -> N
     assert torch.cuda.memory_allocated() - left < took - left - (BLOCKS - 3) * inside
     predicted(model)
     saved = peak - torch.cuda.max_memory_allocated()
-    assert saved > (BLOCKS - 3 - 1.5) * inside, f"{saved / inside:.1f} of {BLOCKS} blocks are saved"
+    assert saved > (BLOCKS - 3 - 2) * inside, f"{saved / inside:.1f} of {BLOCKS} blocks are saved"
     assert torch.cuda.memory_allocated() - left < took - left - (BLOCKS - 3) * inside
 
 
@@ -582,12 +582,12 @@ def test_frames_that_do_not_fit_whole_are_decoded_in_tiles(nodes_on, gpu, caplog
 
 @pytest.mark.parametrize("storage", ["auto", "fp8_e4m3fn"])
 def test_memory_is_predicted_from_the_file(folder, gpu, storage) -> None:
-    from comfyui_trajectory.models import predict_memory
-
-    size = (320, 320, 33)
-    foretold = predict_memory(file_of(folder, "many"), *size, dtype=storage).on_device(Options())
+    size = (480, 480, 33)
+    foretold = predict_memory(file_of(folder, "many"), *size, dtype=storage)
     model = load_model(file_of(folder, "many"), device=gpu, options=Options(storage=storage))
-    predicted(model, (32, 32, 9))
-    tidy()
     predicted(model, size)
-    assert 0.6 < torch.cuda.max_memory_allocated() / foretold < 1.35
+    tidy()
+    kept_by_libraries = torch.cuda.memory_allocated() - foretold.weights
+    predicted(model, size)
+    peak = torch.cuda.max_memory_allocated() - kept_by_libraries
+    assert 0.7 < peak / foretold.on_device(Options()) < 1.2
