@@ -192,6 +192,7 @@ def model_process(name: str, options: argparse.Namespace) -> None:
     flops, rows = counted(name, SIZES[name]), rows_of(name, foretold, options.limits)
     for row in rows:
         tell({**row, "waits": True})
+    torch.zeros(1, device=device)  # the device is there
     deadline, last = time.time() + float(sys.stdin.readline()), 0.0  # its turn, and how many seconds
     for row in rows:
         if row.get("does_not_fit"):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ModelError
+from .pieces import PIECE
 
 E4M3 = torch.float8_e4m3fn
 FP8 = (E4M3, torch.float8_e5m2)
@@ -42,16 +43,25 @@ class ScaledLinear(CastLinear):
     """A Linear layer whose fp8 weight is multiplied as it is, with inputs that are brought to fp8 on the way in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        largest = torch.finfo(E4M3).max
-        scale = (rows.abs().amax().float() / largest).clamp(min=torch.finfo(torch.float32).tiny)
-        small = (rows.float() / scale).clamp_(-largest, largest).to(E4M3)
+        small, scale = scaled_down(x.reshape(-1, x.shape[-1]))
         own = self._buffers.get("scale_weight")
         own = torch.ones((), device=x.device) if own is None else own.float().reshape(())
         width = torch.bfloat16 if x.dtype == torch.float32 else x.dtype
         bias = None if self.bias is None else self.bias.to(width)
         product = torch._scaled_mm(small, self.weight.t(), scale_a=scale, scale_b=own, bias=bias, out_dtype=width)
         return product.to(x.dtype).reshape(*x.shape[:-1], -1)
+
+
+def scaled_down(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """[rows, columns] as fp8 and the factor that is left out of it, some rows at a time: in float32 all of them would
+    be the largest tensor of a step."""
+    largest = torch.finfo(E4M3).max
+    scale = torch.stack(rows.aminmax()).abs().amax().float() / largest
+    scale = scale.clamp(min=torch.finfo(torch.float32).tiny)
+    small = torch.empty(rows.shape, dtype=E4M3, device=rows.device)
+    for part, wide in zip(*(y.split(max(1, PIECE // (4 * rows.shape[1]))) for y in (small, rows))):
+        part.copy_((wide.float() / scale).clamp_(-largest, largest))
+    return small, scale
 
 
 def multiplies_fp8(device: torch.device) -> bool:

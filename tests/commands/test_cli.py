@@ -187,3 +187,9 @@ def test_the_embedded_model_spreads_points_unless_told_otherwise(run, monkeypatc
     monkeypatch.setattr(cli, "pipeline", stop_here)
     run("generate", "-q", *given)
     assert seen == [expected]
+
+
+def test_too_little_memory_on_a_gpu_is_told_with_what_to_do():
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8 GiB.")
+    said = cli.one_line(error)
+    assert "Tried to allocate 20.00 MiB)" in said and "--blocks-on-device" in said and "total capacity" not in said

@@ -45,7 +45,7 @@ class GoldenCase:
         return self.tensors("weights.safetensors")
 
     def tensors(self, filename: str) -> dict[str, Tensor]:
-        return load_file(self.folder / filename, device=self.device)
+        return {name: value.to(self.device) for name, value in load_file(self.folder / filename).items()}
 
     def close(self, actual: Tensor, expected: Tensor, label: str) -> None:
         """Equal within the case's tolerance, in shape and values."""

@@ -15,11 +15,14 @@ import pytest
 import torch
 from comfyui_trajectory.commands.cli import one_line
 from comfyui_trajectory.models import (
-    EMBEDDED, Options, embedded, load_image_encoder, load_model, load_text_encoder, load_vae,
+    EMBEDDED, Motion, Options, TextConditioning, embedded, load_image_encoder, load_model, load_text_encoder, load_vae,
+    predict_memory, sample,
 )  # fmt: skip
+from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.common import compiled
 from comfyui_trajectory.models.common.lora import Lora, Patch
 from comfyui_trajectory.models.common.ops import CastLinear, ScaledLinear, store_fp8, use_fp8_products
+from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
 from comfyui_trajectory.models.wan.motion_patch import motion_patch
 from comfyui_trajectory.models.wan.transformer import WanTransformer
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
@@ -76,6 +79,12 @@ def folder(device, tmp_path_factory):
     weights = {name: value.detach() for name, value in WanTransformer(config).state_dict().items()}
     weights["head.head.weight"] = torch.randn_like(weights["head.head.weight"]) * 0.05
     save_file(weights, made / "many" / "ati_many.safetensors", {"config": json.dumps(asdict(config))})
+    tora = replace(tiny_tora.TRANSFORMER, num_layers=6)
+    weights = {name: value.contiguous() for name, value in tiny_tora.lively(CogVideoXTransformer(tora)).items()}
+    save_file(weights, made / "many" / "tora_many.safetensors", {"config": json.dumps(asdict(tora))})
+    config = replace(tiny_easyanimate.TRANSFORMER, num_layers=6, mmdit_layers=4, in_channels=48)
+    weights = tiny_easyanimate.random_weights(EasyAnimateTransformer(config))
+    save_file(weights, made / "many" / "easyanimate_many.safetensors", {"config": "{}"})
     return made
 
 
@@ -85,7 +94,8 @@ def as_exact(exact):
 
 
 def file_of(folder, name: str):
-    return folder / "many" / "ati_many.safetensors" if name == "many" else folder / "diffusion_models" / MODELS[name]
+    many = {"many": "ati_many", "many_tora": "tora_many", "many_easyanimate": "easyanimate_many"}
+    return folder / (f"many/{many[name]}.safetensors" if name in many else f"diffusion_models/{MODELS[name]}")
 
 
 def predicted(model, size: tuple[int, int, int] = (32, 32, 9), times: int = 1) -> torch.Tensor:
@@ -215,18 +225,13 @@ def test_the_motion_patch_is_the_cpus(device, count) -> None:
 @pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])
 def test_fp8_products_are_those_of_widened_weights(gpu, stored, dtype, bias) -> None:
     torch.manual_seed(0)
-    layer = nn.Sequential(nn.Linear(256, 160, bias=bias)).to(gpu, dtype)
+    layer = store_fp8(nn.Sequential(nn.Linear(256, 160, bias=bias)).to(gpu, dtype), stored, keep=())
+    assert use_fp8_products(layer) == 1
     for x in (torch.randn(2, 33, 256), torch.randn(7, 256), torch.randn(1, 1, 256) * 300):
         x = x.to(gpu, dtype)
-        true = layer(x).float()
-        store_fp8(layer, stored, keep=())
-        assert type(layer[0]) in (CastLinear, ScaledLinear)
-        widened = layer(x).float()
-        if type(layer[0]) is CastLinear:
-            assert use_fp8_products(layer) == 1
-        found = layer(x)
-        assert found.dtype == dtype and found.shape == true.shape
-        near(found.float(), widened, 0.06)
+        widened, found = CastLinear.forward(layer[0], x), layer(x)
+        assert found.dtype == dtype
+        near(found.float(), widened.float(), 0.06)
 
 
 def test_fp8_products_without_a_scale_of_their_own(gpu) -> None:
@@ -266,19 +271,6 @@ def test_every_kernel_of_torchs_attention_takes_our_tensors(folder, gpu, kernel)
         near(predicted(model), expected, 0.03)
 
 
-@pytest.mark.parametrize("options", [{}, {"storage": "fp8_e4m3fn"}, {"blocks_on_device": 2}])
-@pytest.mark.parametrize("name", ["ati", "tora_t2v", "easyanimate_control"])
-def test_compiled_blocks_give_nearly_the_same(folder, device, name, options, caplog) -> None:
-    if device.type == "cpu":
-        pytest.skip("takes minutes on a CPU, see test_speed.py")
-    torch._dynamo.reset()
-    expected = predicted(load_model(file_of(folder, name), device=device, options=Options(**options)))
-    compiled.Compiled.failed = False
-    model = load_model(file_of(folder, name), device=device, options=Options(compile=True, **options))
-    near(predicted(model, times=2), expected, 0.06)
-    assert "is left out" not in caplog.text, caplog.text  # no compiler on this machine
-
-
 # Blocks that come and go
 
 
@@ -301,16 +293,19 @@ def test_swapped_blocks_give_the_same_bits_with_the_expected_moves(folder, gpu, 
     assert torch.equal(predicted(model), expected)
 
 
-@pytest.mark.parametrize("name", ["ati", "tora_t2v", "easyanimate_control"])
-@pytest.mark.parametrize("dtype", ["bf16", "fp8_e4m3fn"])
+@pytest.mark.parametrize("name", ["many", "many_tora", "many_easyanimate"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp8_e4m3fn"])
 def test_every_family_is_swapped_in_every_format(folder, gpu, name, dtype) -> None:
     expected = predicted(swapped(folder, gpu, name, dtype=dtype))
-    assert torch.equal(predicted(swapped(folder, gpu, name, dtype=dtype, blocks_on_device=2), times=2), expected)
+    model = swapped(folder, gpu, name, dtype=dtype, blocks_on_device=2)
+    assert torch.equal(predicted(model, times=2), expected) and model.swap.counts.moves
 
 
 def test_swapping_takes_the_memory_of_the_blocks_on_the_device(folder, gpu) -> None:
     whole = swapped(folder, gpu)
     inside = sum(value.nbytes for value in whole.module.blocks[0].parameters())
+    predicted(whole)  # takes what libraries keep for themselves
+    tidy()
     took = torch.cuda.memory_allocated()
     predicted(whole)
     peak = torch.cuda.max_memory_allocated()
@@ -321,7 +316,7 @@ def test_swapping_takes_the_memory_of_the_blocks_on_the_device(folder, gpu) -> N
     assert torch.cuda.memory_allocated() - left < took - left - (BLOCKS - 3) * inside
     predicted(model)
     saved = peak - torch.cuda.max_memory_allocated()
-    assert saved > (BLOCKS - 3 - 1.5) * inside, f"{saved / inside:.1f} of {BLOCKS} blocks are saved"
+    assert saved > (BLOCKS - 3 - 2) * inside, f"{saved / inside:.1f} of {BLOCKS} blocks are saved"
     assert torch.cuda.memory_allocated() - left < took - left - (BLOCKS - 3) * inside
 
 
@@ -364,6 +359,11 @@ def test_a_swapped_model_leaves_the_device_and_comes_back(folder, gpu) -> None:
     assert torch.cuda.memory_allocated() < before
     model.to(gpu)
     assert torch.equal(predicted(model), expected)
+
+
+@pytest.mark.parametrize("name", ["many", "many_tora", "many_easyanimate"])
+def test_models_of_many_blocks_give_the_cpus_numbers(folder, device, name) -> None:
+    near(predicted(swapped(folder, device, name)), predicted(load_model(file_of(folder, name))), 1e-4)
 
 
 def test_loras_act_on_whole_swapped_and_fp8_models_alike(folder, device) -> None:
@@ -487,16 +487,27 @@ def test_every_option_makes_a_video(on_cpu, nodes_on, device, system, name) -> N
         near(found, latents, 0.5 if "fp8" in name or name == "all" else 0.15)
 
 
-@pytest.mark.parametrize("system", EMBEDDED)
-def test_every_solver_makes_the_cpus_latents(nodes_on, device, system) -> None:
-    nodes_on("cpu")
-    schedulers = loaded("model", system, "fp32").schedulers
-    for scheduler in schedulers:
-        nodes_on("cpu")
-        expected, _ = generated(system, sampling={"scheduler": scheduler, "steps": 2})
-        nodes_on(device)
-        found, _ = generated(system, sampling={"scheduler": scheduler, "steps": 2})
-        near(found, expected, 1e-3)
+@pytest.mark.parametrize("name", ["ati", "tora_t2v", "easyanimate_inp"])
+def test_every_solver_makes_the_cpus_latents(folder, device, name) -> None:
+    models = [load_model(file_of(folder, name), dtype="fp32", device=d) for d in ("cpu", device)]
+    random, size = torch.Generator().manual_seed(3), (32, 32, 9)
+    (tokens, width), shapes = models[0].example_inputs(*size)
+    text = TextConditioning(*(torch.randn(1, tokens, width, generator=random) for _ in range(2)))
+    inputs = {key: torch.randn(shape, generator=random) for key, shape in shapes.items()}
+    motion = Motion(models[0].family, *size, inputs, {**inputs})
+    for scheduler in models[0].schedulers:
+        for more in ({}, {"denoise": 0.5, "latents": torch.randn(1, *models[0].latent_shape(*size), generator=random)}):
+            here, there = (
+                sample(model, text, motion, steps=4, cfg=3.0, shift=3.0, scheduler=scheduler, seed=5, **more)
+                for model in models
+            )
+            near(there.cpu(), here, 1e-3)
+    if models[0].defaults.get("step_cache_coefficients"):
+        here, there = (
+            sample(model, text, motion, steps=6, cfg=3.0, shift=3.0, scheduler=scheduler, seed=5, step_cache=0.1)
+            for model in models
+        )
+        near(there.cpu(), here, 1e-2)
 
 
 def test_a_video_is_refined_and_decoded_in_tiles(nodes_on, device) -> None:
@@ -582,12 +593,31 @@ def test_frames_that_do_not_fit_whole_are_decoded_in_tiles(nodes_on, gpu, caplog
 
 @pytest.mark.parametrize("storage", ["auto", "fp8_e4m3fn"])
 def test_memory_is_predicted_from_the_file(folder, gpu, storage) -> None:
-    from comfyui_trajectory.models import predict_memory
-
-    size = (320, 320, 33)
-    foretold = predict_memory(file_of(folder, "many"), *size, dtype=storage).on_device(Options())
+    size = (480, 480, 33)
+    foretold = predict_memory(file_of(folder, "many"), *size, dtype=storage)
     model = load_model(file_of(folder, "many"), device=gpu, options=Options(storage=storage))
-    predicted(model, (32, 32, 9))
-    tidy()
     predicted(model, size)
-    assert 0.6 < torch.cuda.max_memory_allocated() / foretold < 1.35
+    tidy()
+    kept_by_libraries = torch.cuda.memory_allocated() - foretold.weights
+    predicted(model, size)
+    peak = torch.cuda.max_memory_allocated() - kept_by_libraries
+    assert 0.7 < peak / foretold.on_device(Options()) < 1.2
+
+
+# Last, since it takes the longest
+
+
+COMPILED = [("ati", {}), ("tora_t2v", {}), ("easyanimate_control", {}), ("many", {"blocks_on_device": 2}),
+            ("ati", {"storage": "fp8_e4m3fn"}), ("many", {"storage": "fp8_e4m3fn", "fp8_products": True})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), COMPILED)
+def test_compiled_blocks_give_nearly_the_same(folder, device, name, options, caplog) -> None:
+    if device.type == "cpu":
+        pytest.skip("takes minutes on a CPU, see test_speed.py")
+    torch._dynamo.reset()
+    expected = predicted(load_model(file_of(folder, name), device=device, options=Options(**options)))
+    compiled.Compiled.failed = False
+    model = load_model(file_of(folder, name), device=device, options=Options(compile=True, **options))
+    near(predicted(model, times=2), expected, 0.06 if "fp8_products" not in options else 0.2)
+    assert "is left out" not in caplog.text, caplog.text  # no compiler on this machine

@@ -145,3 +145,41 @@ def test_loras_and_fp8_weights_are_swapped_alike() -> None:
     with applied(module, [lora]), swap.acting():
         assert torch.equal(module(*inputs), expected)
     assert torch.equal(module(*inputs), plain) and not torch.allclose(plain, expected, atol=1e-3)
+
+
+class Noting(Spoiling):
+    """Notes what each copy waits for, and which copies were waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.after, self.waited, self.time = [], set(), 0
+
+    def computed(self):
+        self.time += 1
+        return self.time
+
+    def copy(self, source, target, after):
+        self.after.append(after)
+        return super().copy(source, target, after)
+
+    def wait(self, mark):
+        self.waited.add(mark)
+        super().wait(mark)
+
+
+def test_no_copy_begins_before_what_had_the_buffers_memory_is_done() -> None:
+    module, groups, inputs = made("wan")
+    placement = Noting()
+    with Swap(groups, 2, 3, placement).acting():
+        module(*inputs)
+    assert placement.after and None not in placement.after
+
+
+def test_no_copy_is_under_way_when_the_buffers_are_given_back() -> None:
+    module, groups, inputs = made("wan")
+    placement = Noting()
+    hook = groups[2][0].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), Swap(groups, 2, 3, placement).acting():
+        module(*inputs)
+    hook.remove()
+    assert placement.waited == set(range(placement.copies))
