@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_trajectory.models.common import checkpoint
 from comfyui_trajectory.models.common.checkpoint import CheckpointError, assign, open_checkpoint
 from comfyui_trajectory.models.common.registry import identify, info
 from comfyui_trajectory.models.wan.config import WanConfig, WanVAEConfig
@@ -159,6 +160,14 @@ def test_a_key_that_its_sizes_are_read_from_is_named_when_it_is_missing(file: Pa
     save_file(state, file)
     with pytest.raises(CheckpointError, match=r"model\.safetensors looks like a wan .* lacks 'blocks\.0\.ffn\.0"):
         load(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_every_fp8_number_is_known_as_finite_or_not(dtype: torch.dtype) -> None:
+    for byte in range(256):
+        for others in ([], [1, 129]):
+            numbers = torch.tensor([byte, *others], dtype=torch.uint8).view(dtype)
+            assert checkpoint._finite(numbers) == bool(numbers.float().isfinite().all()), (byte, others)
 
 
 @pytest.mark.parametrize(
