@@ -4,6 +4,7 @@ contents, and what they would take is added up. Knows no family."""
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from .attention import use_attention
 from .options import SMALLEST_SWAP, Options
+from .pieces import hollow_as_on_a_cpu
 
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # What a GPU holds beside tensors: the CUDA context, the libraries' workspaces, what the allocator cannot hand out.
@@ -98,9 +100,10 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
         sum(value.nbytes for module in group for value in (*module.parameters(), *module.buffers()))
         for group in model.groups()
     )
-    use_attention(model.module, no_attention_on_cpu if model.device.type == "cpu" else no_attention)
+    on_cpu = model.device.type == "cpu"
+    use_attention(model.module, no_attention_on_cpu if on_cpu else no_attention)
     model.device = torch.device("meta")
-    with LiveBytes() as live:
+    with LiveBytes() as live, hollow_as_on_a_cpu() if on_cpu else nullcontext():
         x, t = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
         prompts = [torch.empty(1, *text, dtype=model.dtype, device="meta") for _ in range(2)]
         cast = {name: torch.empty(size, dtype=model.dtype, device="meta") for name, size in inputs.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,18 @@ from torch import Tensor, nn
 # Of what lies between two layers at once. A whole clip's would be the largest tensor of a step; and up to 32 MiB glibc
 # gives memory again that it had before, where larger pieces come from the system each time, page by page.
 PIECE = 24 * 2**20  # bytes
+LARGE_PIECE = 256 * 2**20  # on a GPU, whose products of few rows leave a part of it idle
+of_cpus = {"cpu"}  # kinds of devices with the smaller pieces
+
+
+@contextmanager
+def hollow_as_on_a_cpu() -> Iterator[None]:
+    """Tensors without contents are dealt with as a CPU's, and not as a GPU's."""
+    of_cpus.add("meta")
+    try:
+        yield
+    finally:
+        of_cpus.discard("meta")
 
 
 def in_pieces(work: Callable[[Tensor], Tensor], x: Tensor, widest: nn.Linear) -> Tensor:
@@ -17,7 +30,8 @@ def in_pieces(work: Callable[[Tensor], Tensor], x: Tensor, widest: nn.Linear) ->
 
     Layers that convert their weights on use are run once, since that is work for each piece too.
     """
-    rows = max(1, PIECE // (len(x) * widest.out_features * x.element_size()))
+    most = PIECE if x.device.type in of_cpus else LARGE_PIECE
+    rows = max(1, most // (len(x) * widest.out_features * x.element_size()))
     if rows >= x.shape[1] or type(widest) is not nn.Linear or torch.is_grad_enabled():
         return work(x)
     result = torch.empty_like(x)
