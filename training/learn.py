@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -152,8 +153,8 @@ def rate_at(step: int, rounds: Rounds) -> float:
 
 
 def train(
-    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0, device: str = "cpu",
-    learned: dict[str, dict] | None = None,
+    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0,
+    device: str = "cpu", learned: dict[str, dict] | None = None,
 ) -> nn.Module:  # fmt: skip
     """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
 
@@ -201,12 +202,9 @@ def train(
         bucket = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
         rows = torch.from_numpy(rng.integers(len(bucket), size=BATCH[device]))
         x0, weight, given = bucket.chosen(rows.to(device))
-
-        def loss(x0: Tensor, weight: Tensor, *values: Tensor, names=tuple(given)) -> tuple[Tensor]:
-            return (system.loss(student, x0, weight, dict(zip(names, values)), generator),)
-
-        (of_batch,) = gradients(tuple(given), loss, [x0, weight, *given.values()])
-        recent.append(of_batch.clone())
+        work = partial(loss_of_batch, system, student, generator, tuple(given))
+        (loss,) = gradients(tuple(given), work, [x0, weight, *given.values()])
+        recent.append(loss.clone())
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
@@ -224,6 +222,13 @@ def train(
             saved_at = time.monotonic()
     save(file, student, average, both, state)
     return average
+
+
+def loss_of_batch(
+    system: System, student: nn.Module, generator: torch.Generator, names: tuple[str, ...], x0: Tensor, weight: Tensor,
+    *given: Tensor,
+) -> tuple[Tensor]:  # fmt: skip
+    return (system.loss(student, x0, weight, dict(zip(names, given)), generator),)
 
 
 @torch.no_grad()

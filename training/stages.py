@@ -1,5 +1,5 @@
-"""The stages of training, from photographs to the embedded files: what each reads and writes. Each takes up its own state
-in the folder of runs; one that has finished is passed over.
+"""The stages of training, from photographs to the embedded files: what each reads and writes. Each takes up its own
+state in the folder of runs; one that has finished is passed over.
 
 Other systems than ATI learn from its VAE and its pool of clips, so it comes first.
 """

@@ -215,8 +215,11 @@ def train(
 ) -> nn.Module:  # fmt: skip
     """The module whose `part` ("encoder" or "decoder") has learned, where the teacher is, for `stills` steps on stills
     and `steps` on stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was
-    left. minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was. learned: weights of
-    the module to begin with."""
+    left.
+
+    minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was. learned:
+    weights of the module to begin with.
+    """
     device = teacher.device
     stills, steps = stills or STEPS[device.type][part][0], steps or STEPS[device.type][part][1]
     module = kind.module(learned).to(device)
