@@ -4,9 +4,9 @@
         [--seconds 210] [--results FOLDER]
 
 Weights are random and made where they are used: there is no file. Under a limit torch may not take more memory than
-such a card has beside its context, and the model is held by the options that `info` suggests for it. Of each row: seconds a step (one half
-of the guidance), the peak of torch's allocator, what was predicted, and how much of the arithmetic that the GPU does in
-one large product of matrices, or of its way from the host, the step makes use of.
+such a card has beside its context, and the model is held by the options that `info` suggests for it. Of each row:
+seconds a step (one half of the guidance), the peak of torch's allocator, what was predicted, and how much of the
+arithmetic that the GPU does in one large product of matrices, or of its way from the host, the step makes use of.
 
 A process for each model; what it measures is written at once. Rows stand in the order of their weight, and what the time
 is not enough for is named as not run. `--device cpu --models tiny` goes through the same code anywhere.
@@ -24,13 +24,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from ceilings import ceilings
 from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.common.checkpoint import Checkpoint
@@ -41,7 +40,6 @@ from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
 from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
 from comfyui_trajectory.models.wan.config import WanConfig
 from comfyui_trajectory.models.wan.transformer import WanTransformer
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MIB, RESULTS, peak_of, resident, timed, write
 
@@ -215,54 +213,15 @@ def model_process(name: str, options: argparse.Namespace) -> None:
         tell({**row, "row_seconds": last})
 
 
+def ceilings_process(options: argparse.Namespace) -> None:
+    sys.stdin.readline()  # its turn
+    for found in ceilings(torch.device(options.device)):
+        tell(found)
+
+
 def tell(row: dict) -> None:
     sys.stdout.write(TALK + json.dumps(row) + "\n")
     sys.stdout.flush()
-
-
-# What the GPU can do at most
-
-
-def ceilings_process(options: argparse.Namespace) -> None:
-    sys.stdin.readline()
-    device = torch.device(options.device)
-    n = 8192 if device.type == "cuda" else 256
-    a, b = (torch.randn(n, n, device=device).bfloat16() for _ in range(2))
-    found = {"matmul_bf16_tflops": 2 * n**3 / best(lambda: a @ b) / 1e12}
-    if device.type == "cuda":
-        one = torch.ones((), device=device)
-        small = [x.to(torch.float8_e4m3fn) for x in (a, b)]
-        found["matmul_fp8_tflops"] = 2 * n**3 / best(
-            lambda: torch._scaled_mm(small[0], small[1].t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
-        ) / 1e12  # fmt: skip
-    size = 1 << (30 if device.type == "cuda" else 24)
-    source, target = (torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2))
-    found["device_copy_gb_s"] = 2 * size / best(lambda: target.copy_(source)) / 1e9
-    if device.type == "cuda":
-        seconds, _, pinned = timed(lambda: torch.empty(size, dtype=torch.uint8, pin_memory=True))
-        plain = torch.ones(size, dtype=torch.uint8)
-        found |= {
-            "pinning_gb_s": size / seconds / 1e9,
-            "pinned_to_device_gb_s": size / best(lambda: target.copy_(pinned, non_blocking=True)) / 1e9,
-            "device_to_pinned_gb_s": size / best(lambda: pinned.copy_(source, non_blocking=True)) / 1e9,
-            "plain_to_device_gb_s": size / best(lambda: target.copy_(plain), 2) / 1e9,
-        }
-    tell(found)
-    heads, tokens, width = (40, 21 * 30 * 52, 128) if device.type == "cuda" else (2, 64, 16)
-    q, k, v = (torch.randn(1, heads, tokens, width, device=device).bfloat16() for _ in range(3))
-    for name in ("", "FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):  # 14B's self-attention
-        try:
-            with sdpa_kernel(getattr(SDPBackend, name)) if name else nullcontext():
-                seconds = best(lambda: F.scaled_dot_product_attention(q, k, v), 3)
-            found[f"attention_{name.lower() or 'default'}_tflops"] = 4 * heads * tokens**2 * width / seconds / 1e12
-        except RuntimeError as error:
-            found[f"attention_{name.lower()}"] = str(error).splitlines()[0][:120]
-    tell(found)
-
-
-def best(work, runs: int = 5) -> float:
-    work()
-    return min(timed(work)[0] for _ in range(runs))
 
 
 # The process that starts the others

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..models.wan.vae import WanVAE
 from . import clips, export
+from .pool import to_tensor
 from .precision import autocast
-from .train_vae import CONFIG, to_tensor
+from .train_vae import CONFIG
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..models.common.attention import use_attention
 from ..trajectory import Tracks
-from .optim import falling, optimizers
+from .optim import falling, optimizers, reached
 from .processes import in_processes, write
 from .replay import Steps
 
@@ -193,8 +193,7 @@ def train(
     begun, before, saved_at, recent = time.monotonic(), state["minutes"], time.monotonic(), []
     first = state["step"]
     while state["step"] < steps:
-        spent = (time.monotonic() - begun) / 60
-        at = max(state["step"], first + int((steps - first) * (spent / minutes if minutes else 0)))
+        at = reached(state["step"], first, steps, begun, minutes)
         if at >= steps:
             break
         for optimizer, base in zip(both, bases):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import torch
 from torch import Tensor, nn
@@ -75,3 +76,10 @@ def rate(progress: float, warmup: float = 0.02, hold: float = 0.4) -> float:
 def falling(progress: float, warmup: float = 0.01) -> float:
     """Factor of the learning rate: up, then in a straight line down to nothing."""
     return min(progress / warmup, (1 - progress) / (1 - warmup))
+
+
+def reached(step: int, first: int, steps: int, begun: float, minutes: float) -> int:
+    """How far of `steps` a run is that began with step `first` at `begun` (time.monotonic): its step, or, where it has
+    so many minutes, at least the share of them that is spent."""
+    share = (time.monotonic() - begun) / 60 / minutes if minutes else 0
+    return max(step, first + int((steps - first) * share))

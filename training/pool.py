@@ -26,7 +26,7 @@ def make_pool(vae_file: Path, folder: Path, shards: int, processes: int = 2, dev
     """The files of `shards` shards in `folder`; those that are missing are made."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:04d}.pt" for number in range(shards)]
-    missing = [(number, file, device) for number, file in enumerate(files) if not file.exists()]
+    missing = [(number, file) for number, file in enumerate(files) if not file.exists()]
     if missing:
         photos.load(False)  # fetched once, before the processes ask for them
     in_processes("pool", make_shard, missing, processes, begin, str(vae_file), device)
@@ -59,10 +59,9 @@ def made(pictures: dict[str, np.ndarray], number: int):
         yield [clips.animate(scene, rng) for _ in range(TAKES)]
 
 
-def make_shard(number: int, file: Path, device: str) -> None:
+def make_shard(number: int, file: Path) -> None:
     scenes = list(made(begin.photos, number))
-    at_once = 1 if device == "cpu" else 4
-    examples = [one for i in range(0, SCENES, at_once) for one in encode(begin.vae, scenes[i : i + at_once], device)]
+    examples = encode(begin.vae, scenes)
     whole = {
         name: torch.stack([example[name] for example in examples]) for name in ("latents", "still", "motion", "first")
     }
@@ -73,26 +72,38 @@ def make_shard(number: int, file: Path, device: str) -> None:
     write(file, whole)
 
 
-def encode(vae, scenes: list[list[clips.Clip]], device: str = "cpu") -> list[dict]:
+def encode(vae, scenes: list[list[clips.Clip]]) -> list[dict]:
     """The clips of some scenes; those of one share their first frame. latents: of the clip; still: of its first frame
     followed by grey, as the model is conditioned, both [16, 5, h, w]; motion: share of each latent position that moves,
     [5, h, w]; first: the first frame, uint8 [height, width, 3]; tracks: path and visibility."""
     videos = []
     for takes in scenes:
-        pixels = torch.from_numpy(np.stack([takes[0].video, *(clip.video for clip in takes)])).to(device)
-        pixels = pixels.permute(0, 4, 1, 2, 3).float().div(127.5).sub(1)
+        pixels = to_tensor(np.stack([takes[0].video, *(clip.video for clip in takes)]))
         pixels[0, :, 1:] = 0
         videos.append(pixels)
-    with torch.no_grad(), autocast(device):
-        pixels = torch.cat(videos).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
-        plain = vae.module.encode(pixels, chunk=pixels.shape[2] - 1).float()
-    made = vae.latent_format.from_plain(plain).cpu().split([len(video) for video in videos])
+    pixels = torch.cat(videos).contiguous(memory_format=torch.channels_last_3d)  # much faster this way
+    made = encoded(vae, pixels, pixels.shape[2] - 1).cpu().split([len(video) for video in videos])
     return [
         {"latents": of_clip, "still": of_scene[0], "motion": coarse(clip.motion),
          "first": torch.from_numpy(clip.video[0]),
          "tracks": (torch.from_numpy(clip.path), torch.from_numpy(clip.visible))}
         for takes, of_scene in zip(scenes, made) for clip, of_clip in zip(takes, of_scene[1:])
     ]  # fmt: skip
+
+
+@torch.no_grad()
+def encoded(vae, pixels: Tensor, *chunk: int) -> Tensor:
+    """Normalised latents, on the VAE's device, of pixels [batch, 3, frames, height, width] in -1..1; a GPU takes many
+    clips at once. chunk: as the VAE's module takes it."""
+    at_once = 32 if vae.device.type != "cpu" else 16 if pixels.shape[2] == 1 else 5
+    with autocast(vae.device):
+        plain = [vae.module.encode(part.to(vae.device), *chunk).float() for part in pixels.split(at_once)]
+    return vae.latent_format.from_plain(torch.cat(plain))
+
+
+def to_tensor(video: np.ndarray) -> Tensor:
+    """uint8 [batch, frames, height, width, 3] -> [batch, 3, frames, height, width] in -1..1"""
+    return torch.from_numpy(video).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
 def coarse(motion: np.ndarray) -> Tensor:

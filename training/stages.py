@@ -74,7 +74,7 @@ def run_decoder(options) -> None:
 
 
 def teach(options, part: str) -> None:
-    """Half of another system's VAE, or ATI's own decoder once more."""
+    """Half of another system's VAE."""
     from ..models import load_vae
     from . import photos, teach_vae
 

@@ -28,14 +28,11 @@ from ..models.common.types import LatentFormat
 from ..models.easyanimate.config import EasyAnimateVAEConfig
 from ..models.easyanimate.latent import MAGVIT as MAGVIT_FORMAT
 from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
-from ..models.wan.latent import WAN21
-from ..models.wan.vae import WanVAE
-from . import clips, export, pool, train_vae
-from .optim import falling, optimizers
+from . import clips, export, pool
+from .optim import falling, optimizers, reached
 from .precision import autocast
 from .processes import write
 from .replay import Steps
-from .train_vae import to_tensor
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +47,14 @@ SAVE = 60  # seconds
 @dataclass(frozen=True)
 class Kind:
     """name: of the state's file. build: the module. whole: the numbers do not depend on the chunks, and a clip in one
-    piece takes half the time. repeats: before a clip its convolutions see the first frame again and again."""
+    piece takes half the time."""
 
     name: str
     family: str
     build: type
     config: object
     format: LatentFormat
-    whole: bool = True
-    repeats: bool = True
+    whole: bool = False
 
     def module(self, learned: dict[str, Tensor] | None = None) -> nn.Module:
         """learned: weights, if not those that it starts with."""
@@ -76,11 +72,10 @@ class Kind:
 
 SMALL = {"block_out_channels": (16, 32, 64, 64), "layers_per_block": 1, "norm_num_groups": 8}
 COGVIDEOX = Kind(
-    "cogvideox_vae", "cogvideox", CogVideoXVAE, CogVideoXVAEConfig(**SMALL), cogvideox_format({}), whole=False
+    "cogvideox_vae", "cogvideox", CogVideoXVAE, CogVideoXVAEConfig(**SMALL), cogvideox_format({})
 )
-MAGVIT = Kind("magvit", "easyanimate", EasyAnimateVAE, EasyAnimateVAEConfig(**SMALL), MAGVIT_FORMAT)
-WAN = Kind("wan_vae", "wan", WanVAE, train_vae.CONFIG, WAN21, repeats=False)  # its decoder, to go on with
-KINDS = {"ati": WAN, "tora": COGVIDEOX, "easyanimate": MAGVIT}
+MAGVIT = Kind("magvit", "easyanimate", EasyAnimateVAE, EasyAnimateVAEConfig(**SMALL), MAGVIT_FORMAT, whole=True)
+KINDS = {"tora": COGVIDEOX, "easyanimate": MAGVIT}
 
 
 def start_as_stills(module: nn.Module) -> None:
@@ -170,9 +165,9 @@ class Stills:
         self.pictures, self.teacher = np.load(file)[:, None], teacher
 
     def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        pictures = to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
+        pictures = pool.to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
         pixels = flipped(pictures.to(self.teacher.device), rng)
-        return pixels, encoded(self.teacher, pixels), pixels.new_ones(1)
+        return pixels, pool.encoded(self.teacher, pixels), pixels.new_ones(1)
 
 
 class Clips:
@@ -192,7 +187,7 @@ class Clips:
 
     def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
         rows = torch.from_numpy(rng.integers(len(self.video), size=count))
-        pixels = to_tensor(self.video[rows].numpy()).to(self.device)
+        pixels = pool.to_tensor(self.video[rows].numpy()).to(self.device)
         motion = F.interpolate(self.motion[rows, None].to(self.device), scale_factor=(1, 8, 8))
         motion = torch.cat([motion[:, :, :1], motion[:, :, 1:].repeat_interleave(4, dim=2)], dim=2)
         return pixels, self.latents[rows].float().to(self.device), 1 + 2 * motion
@@ -200,13 +195,6 @@ class Clips:
 
 def flipped(pixels: Tensor, rng) -> Tensor:
     return pixels.flip([axis for axis in (-1, -2) if rng.random() < 0.5])
-
-
-@torch.no_grad()
-def encoded(teacher, pixels: Tensor) -> Tensor:
-    """Normalised latents by ATI's VAE."""
-    with autocast(pixels.device):
-        return teacher.latent_format.from_plain(teacher.module.encode(pixels).float())
 
 
 def train(
@@ -240,20 +228,18 @@ def train(
     begun, recent, saved_at = time.monotonic(), [[], []], time.monotonic()
     first = state["step"]
     while state["step"] < stills + steps:
-        spent = (time.monotonic() - begun) / 60
-        share = spent / minutes if minutes else 0
-        at = max(state["step"], first + int((stills + steps - first) * share))
+        at = reached(state["step"], first, stills + steps, begun, minutes)
         if at >= stills + steps:
             break
         early = at < stills
         alone = early or state["step"] % 2 == 0
-        convolution = None if not (alone and kind.repeats) else LastTap if early else AllTaps
+        convolution = LastTap if early else AllTaps if alone else None
         run_as(module, convolution)
         batch = pictures.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
         done, factor = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
             optimizer.param_groups[0]["lr"] = base * factor * max(falling(done + 1e-4), 0.02)
-        _, error = gradients((convolution, alone), partial(LOSSES[part], kind, module), list(batch))
+        _, error = gradients(convolution, partial(LOSSES[part], kind, module), list(batch))
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()

@@ -17,11 +17,10 @@ from ..models.easyanimate import transformer as easyanimate
 from ..models.easyanimate.config import EasyAnimateConfig
 from ..models.easyanimate.control import heat_video
 from ..models.wan.transformer import WanTransformer
-from . import clips, encoders
+from . import clips, encoders, pool
 from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 from .start import POINTS, Target, take_over
-from .train_vae import at_once, to_tensor
 
 CHANNELS = 16
 CONFIG = EasyAnimateConfig(
@@ -91,22 +90,16 @@ class EasyAnimate:
         """control, reference: [n, 16, 5, h, w]; both as EasyAnimateModel.encode_motion makes them."""
         shape = shard["latents"].shape
         control, reference = torch.zeros(shape), torch.zeros(shape)
-        reference[:, :, :1] = self.encode(to_tensor(shard["first"].numpy()[:, None]))
+        reference[:, :, :1] = self.encode(pool.to_tensor(shard["first"].numpy()[:, None]))
         tracks = list(tracks_of(shard))
         if all(tracks):
             spots = torch.stack([heat_video(one, *one.canvas) for one in tracks])
             control = self.encode(spots[:, None].expand(-1, 3, -1, -1, -1).float() / 127.5 - 1)
         return {"control": control.half(), "reference": reference.half()}
 
-    @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised latents. Each clip as a whole: the same numbers as in chunks, in half the time."""
-        vae, made = self.vae, []
-        for part in pixels.split(at_once(vae.device, pixels)):
-            with autocast(vae.device):
-                plain = vae.module.encode(part.to(vae.device), pixels.shape[2]).float()
-            made.append(vae.latent_format.from_plain(plain).cpu())
-        return torch.cat(made)
+        return pool.encoded(self.vae, pixels, pixels.shape[2]).cpu()
 
     def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
         """Weighted squared error of the flow at random noise levels of the schedule with the default shift."""

@@ -18,11 +18,10 @@ from ..models.common.diffusion import signal_levels
 from ..models.common.schedule import TRAIN_STEPS
 from ..models.wan.transformer import WanTransformer
 from ..trajectory.flow import flow_video
-from . import clips, encoders
+from . import clips, encoders, pool
 from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 from .start import POINTS, Target, take_over
-from .train_vae import at_once, to_tensor
 
 CONFIG = CogVideoXConfig(
     num_attention_heads=6, attention_head_dim=32, in_channels=32, time_embed_dim=32,
@@ -92,7 +91,7 @@ class Tora:
 
     def given(self, shard: dict) -> dict[str, Tensor]:
         """image: [n, 16, 5, h, w]; flow: the same, where there are tracks."""
-        image = self.encode(to_tensor(shard["first"].numpy()[:, None]))
+        image = self.encode(pool.to_tensor(shard["first"].numpy()[:, None]))
         given = {"image": image_conditioning(image, shard["latents"].shape[2]).half()}
         tracks = list(tracks_of(shard))
         if all(tracks):
@@ -100,15 +99,9 @@ class Tora:
             given["flow"] = self.encode(torch.cat(flows)).half()
         return given
 
-    @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised latents, as CogVideoXModel.encode_motion makes them but for the next to no noise."""
-        vae, made = self.vae, []
-        for part in pixels.split(at_once(vae.device, pixels)):
-            with autocast(vae.device):
-                plain = vae.module.encode(part.to(vae.device)).float()
-            made.append(vae.latent_format.from_plain(plain).cpu())
-        return torch.cat(made)
+        return pool.encoded(self.vae, pixels).cpu()
 
     def loss(self, student, x0: Tensor, weight: Tensor, given: dict, generator: torch.Generator) -> Tensor:
         """Weighted squared error of v at random timesteps of the schedule with the default shift."""

@@ -19,6 +19,7 @@ from ..models.wan.config import WanVAEConfig
 from ..models.wan.vae import CausalConv3d, WanVAE
 from . import clips
 from .optim import optimizers, rate
+from .pool import to_tensor
 from .precision import autocast
 from .processes import write
 from .replay import Steps
@@ -87,16 +88,6 @@ def draw(pool: list[list], rng, step: int, device: str) -> tuple[Tensor, Tensor]
     flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
     weight = weight.flip(flips) if weight.ndim > 1 else weight
     return pixels.flip(flips).to(device).contiguous(memory_format=torch.channels_last_3d), weight.to(device)
-
-
-def at_once(device: torch.device, pixels: Tensor) -> int:
-    """How many clips [batch, 3, frames, height, width] are encoded together."""
-    return 64 if device.type != "cpu" else 16 if pixels.shape[2] == 1 else 1
-
-
-def to_tensor(video: np.ndarray) -> Tensor:
-    """uint8 [batch, frames, height, width, 3] -> [batch, 3, frames, height, width] in -1..1"""
-    return torch.from_numpy(video).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
 def train(
