@@ -17,3 +17,10 @@ def has_bfloat16() -> bool:
 def autocast(device: torch.device | str = "cpu") -> torch.autocast:
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or has_bfloat16())
+
+
+def autocast_backward(device: torch.device | str) -> torch.autocast:
+    """For convolutions that learn: on processors with AMX torch 2.13 crashes in their backward pass in bfloat16, and
+    without AMX float32 is faster. So bfloat16 on a GPU only."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu")

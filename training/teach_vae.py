@@ -30,7 +30,7 @@ from ..models.easyanimate.latent import MAGVIT as MAGVIT_FORMAT
 from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
 from . import clips, export, pool
 from .optim import falling, optimizers, reached
-from .precision import autocast
+from .precision import autocast_backward
 from .processes import write
 from .replay import Steps
 
@@ -131,7 +131,7 @@ def run_as(module: nn.Module, convolution: type | None) -> None:
 
 def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Squared error of the normalised latents [batch, 16, f, h, w], and its share of their variance."""
-    with autocast(pixels.device):
+    with autocast_backward(pixels.device):
         mean = kind.format.from_plain(module.encode(pixels, *kind.chunks(pixels.shape[2])).float())
     error = (mean - latents).pow(2).mean()
     return error, error / latents.var()
@@ -140,7 +140,7 @@ def encoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Te
 def decoder_loss(kind: Kind, module, pixels: Tensor, latents: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Squared error of the pixels in -1..1, low frequencies of colour above all, and its share of the largest."""
     noise = LOUD * torch.rand(len(latents), 1, 1, 1, 1, device=latents.device) * torch.randn_like(latents)
-    with autocast(pixels.device):
+    with autocast_backward(pixels.device):
         made = module.decode(kind.format.to_plain(latents + noise), *kind.chunks(latents.shape[2])).float()
     error = (made - pixels) ** 2
     coarse = F.avg_pool3d(made - pixels, (1, 8, 8))

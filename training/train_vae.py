@@ -20,7 +20,7 @@ from ..models.wan.vae import CausalConv3d, WanVAE
 from . import clips
 from .optim import optimizers, rate
 from .pool import to_tensor
-from .precision import autocast
+from .precision import autocast_backward
 from .processes import write
 from .replay import Steps
 
@@ -52,7 +52,7 @@ def build() -> WanVAE:
 
 def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1."""
-    with autocast(pixels.device):
+    with autocast_backward(pixels.device):
         mean, spread = module.moments(pixels, chunk=pixels.shape[2]).float().chunk(2, dim=1)
         spread = spread.clamp(-12, 4)
         latents = mean + torch.randn_like(mean) * (spread / 2).exp()
