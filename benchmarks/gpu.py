@@ -188,6 +188,7 @@ def model_process(name: str, options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     foretold = predictions(name, options.device)
     flops, rows = counted(name, SIZES[name]), rows_of(name, foretold, options.limits)
+    rows = [row for row in rows if not options.rows or row["row"] in options.rows]
     for row in rows:
         tell({**row, "waits": True})
     torch.zeros(1, device=device)  # the device is there
@@ -232,7 +233,7 @@ class Other:
 
     def __init__(self, only: str, options: argparse.Namespace):
         command = [sys.executable, __file__, "--only", only, "--device", options.device, "--runs", str(options.runs),
-                   "--limits", *map(str, options.limits)]  # fmt: skip
+                   "--limits", *map(str, options.limits), "--rows", *options.rows]  # fmt: skip
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self.told: queue.Queue = queue.Queue()
@@ -287,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[name for name in MODELS if name != "tiny"])
     parser.add_argument("--limits", nargs="*", type=int, default=[24, 16, 12, 8], help="GB")
+    parser.add_argument("--rows", nargs="*", default=[], help="only these, such as '24 GB'")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=210, help="for everything")
     parser.add_argument("--quiet", type=float, default=75, help="seconds that a single row may take")

@@ -6,16 +6,14 @@ models.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 FRAMES = 17
+LEG = 16  # frames of a path of one kind; longer clips have several, one after the other
 SIZES = ((96, 96), (112, 80), (80, 112))  # width, height
-TOP_SPEED = 4.0  # pixels a frame: four frames share one latent, and faster things are smeared by the VAE
 HOLD = 5.0  # salience from which a part of a scene can be moved visibly
 SPREAD = (
     9,
@@ -26,15 +24,23 @@ SPREAD = (
 @dataclass(frozen=True)
 class Mix:
     """What scenes are made of. counts: probabilities of 0, 1, 2, … things where the camera stands still; own: share of
-    things that are parts of the photograph itself; radius: of a thing, shares of the short side, from and to."""
+    things that are parts of the photograph itself; radius: of a thing, shares of the short side, from and to; points:
+    probabilities that it has some on a circle, some anywhere, or one; reach: of a path in a LEG, shares of the short
+    side, from and to; top_speed: pixels a frame (four frames share one latent, and faster things are smeared by the
+    VAE)."""
 
     counts: tuple[float, ...] = (0.08, 0.57, 0.25, 0.1)
     own: float = 0.35
     radius: tuple[float, float] = (0.13, 0.24)
+    points: tuple[float, float, float] = (0.6, 0.3, 0.1)
+    reach: tuple[float, float] = (0.25, 0.65)
+    top_speed: float = 4.0
 
 
 JUDGED = Mix()
 TAUGHT = Mix((0.05, 0.35, 0.35, 0.25), 0.6, (0.11, 0.32))  # more of what is hard
+# Of long clips: as people draw them for Tora, one point that crosses the picture again and again.
+LONG = Mix((0.05, 0.6, 0.25, 0.1), 0.6, (0.13, 0.3), points=(0.4, 0.2, 0.4), reach=(0.25, 1.3), top_speed=7.0)
 
 
 @dataclass
@@ -66,6 +72,7 @@ class Scene:
     things: list[Thing]
     camera: bool
     size: tuple[int, int]
+    mix: Mix = JUDGED
 
     def still_view(self) -> np.ndarray:
         """[3, 3] matrix from the background into the first frame."""
@@ -84,7 +91,7 @@ def make_scene(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96
     camera = rng.random() < 0.15
     margin = 1.5 if camera else 1.0
     wide = round(size[0] * margin), round(size[1] * margin)
-    scene = Scene(jitter(crop(photos[names[rng.integers(len(names))]], rng, *wide), rng), [], camera, size)
+    scene = Scene(jitter(crop(photos[names[rng.integers(len(names))]], rng, *wide), rng), [], camera, size, mix)
     counts = (0.5, 0.4, 0.1) if camera else mix.counts
     for _ in range(rng.choice(len(counts), p=counts)):
         thing = make_thing(photos, names, rng, *size, scene.background, scene.still_view(), scene.things, mix)
@@ -98,7 +105,7 @@ def animate(scene: Scene, rng: np.random.Generator, frames=FRAMES) -> Clip:
     views = [scene.still_view()] * frames
     if scene.camera:
         views = camera_views(rng, frames, width, height, scene.background.shape[1], scene.background.shape[0])
-    moves = [make_move(thing, rng, frames, width, height) for thing in scene.things]
+    moves = [make_move(thing, rng, frames, width, height, scene.mix) for thing in scene.things]
     video = np.empty((frames, height, width, 3), np.uint8)
     motion = np.zeros((frames, height, width), np.float32)
     depth = np.zeros((frames, height, width), np.int8)  # which thing is on top, 0 for the background
@@ -114,7 +121,7 @@ def animate(scene: Scene, rng: np.random.Generator, frames=FRAMES) -> Clip:
 
     paths, owners = [], []
     for index, (thing, places) in enumerate(zip(scene.things, moves)):
-        for point in make_points(thing, rng, min(width, height)):
+        for point in make_points(thing, rng, min(width, height), scene.mix):
             paths.append([place @ (*point, 1) for place in places])
             owners.append(index + 1)
     for x, y in still_points(scene, rng):
@@ -141,15 +148,6 @@ def still_points(scene: Scene, rng) -> list[tuple[float, float]]:
     count = rng.integers(3, 8) if scene.camera else rng.choice([0, 0, 1, 2, 4])
     wanted = scene.things or scene.camera or rng.random() < 0.3
     return [(rng.uniform(0, width), rng.uniform(0, height)) for _ in range(count if wanted else 0)]
-
-
-def many(make, photos, seeds, *arguments) -> list:
-    """`make(photos, generator, *arguments)` for every seed, on all cores; the order is that of the seeds.
-
-    In threads: OpenCV's do not survive a fork, and the pictures need not be copied.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as workers:
-        return list(workers.map(lambda seed: make(photos, np.random.default_rng(seed), *arguments), seeds))
 
 
 def make_still(photos: dict[str, np.ndarray], rng: np.random.Generator, size=(96, 96)) -> np.ndarray:
@@ -228,9 +226,9 @@ def make_thing(photos, names, rng, width, height, background, view, others=(), m
     return Thing(texture.astype(np.float32), alpha, start, radius)
 
 
-def make_move(thing: Thing, rng, frames: int, width: int, height: int) -> list[np.ndarray]:
+def make_move(thing: Thing, rng, frames: int, width: int, height: int, mix: Mix) -> list[np.ndarray]:
     """A [3, 3] matrix a frame from the thing's texture into the video."""
-    path = make_path(rng, thing.start, frames, width, height, thing.radius)
+    path = make_path(rng, thing.start, frames, width, height, thing.radius, mix)
     angle = rng.normal(0, 0.5) * (rng.random() < 0.3)
     growth = np.exp(rng.normal(0, 0.2)) if rng.random() < 0.3 else 1.0
     places = []
@@ -243,14 +241,14 @@ def make_move(thing: Thing, rng, frames: int, width: int, height: int) -> list[n
     return places
 
 
-def make_points(thing: Thing, rng, short: int) -> np.ndarray:
+def make_points(thing: Thing, rng, short: int, mix: Mix) -> np.ndarray:
     """[1 to 9, 2] in the texture: the middle, and often more: on a circle as the encode node adds them, or anywhere on
     it."""
     inside = np.argwhere(thing.alpha > 0.9)[:, ::-1].astype(np.float64)
     if not len(inside):
         return thing.middle[None].astype(np.float64)
     centre = inside[np.linalg.norm(inside - inside.mean(0), axis=1).argmin()]
-    kind = rng.choice(["circle", "anywhere", "middle"], p=(0.6, 0.3, 0.1))
+    kind = rng.choice(["circle", "anywhere", "middle"], p=mix.points)
     if kind == "middle":
         return centre[None]
     count = rng.choice([5, SPREAD[0]])
@@ -275,10 +273,19 @@ def salience(texture, around, radius) -> float:
     return float(np.sqrt(max(least, 0)) + 0.1 * min(differs, 60))
 
 
-def make_path(rng, start, frames, width, height, radius) -> np.ndarray:
-    """[frames, 2]: line, arc, wave, loop or free curve from `start` (x, y), at an eased speed of at most TOP_SPEED."""
+def make_path(rng, start, frames, width, height, radius, mix: Mix) -> np.ndarray:
+    """[frames, 2]: from `start` (x, y) one leg after another, each of LEG frames."""
+    path = start[None]
+    while len(path) < frames:
+        leg = make_leg(rng, path[-1], min(LEG + 1, frames + 1 - len(path)), width, height, radius, mix)
+        path = np.concatenate([path, leg[1:]])
+    return path
+
+
+def make_leg(rng, start, frames, width, height, radius, mix: Mix) -> np.ndarray:
+    """[frames, 2]: line, arc, wave, loop or free curve from `start` (x, y), at an eased speed."""
     short = min(width, height)
-    reach = short * rng.uniform(0.25, 0.65)
+    reach = short * rng.uniform(*mix.reach)
     to = np.array([width, height]) * rng.uniform(0.1, 0.9, 2) - start
     heading = np.arctan2(*to[::-1]) + rng.normal(0, 0.3)
     t = np.linspace(0, 1, 65)
@@ -314,7 +321,7 @@ def make_path(rng, start, frames, width, height, radius) -> np.ndarray:
     }[ease]
     path = np.column_stack([np.interp(u, t, curve[:, i]) for i in (0, 1)])
     fastest = np.linalg.norm(np.diff(path, axis=0), axis=1).max()
-    return path[0] + (path - path[0]) * min(1, TOP_SPEED / max(fastest, 1e-6))
+    return path[0] + (path - path[0]) * min(1, mix.top_speed / max(fastest, 1e-6))
 
 
 def camera_views(rng, frames, width, height, scene_width, scene_height) -> list[np.ndarray]:

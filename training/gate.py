@@ -20,11 +20,11 @@ from .train_vae import CONFIG
 log = logging.getLogger(__name__)
 
 
-def finish(runs: Path, photos, file: Path, count: int = 24) -> None:
+def finish(runs: Path, photos, file: Path, device: str = "cpu", count: int = 24) -> None:
     """`runs`/vae.pt -> `file`, with statistics measured on `count` clips of each size."""
     module = WanVAE(CONFIG)
-    module.load_state_dict(torch.load(runs / "vae.pt", weights_only=True)["module"])
-    module.eval().requires_grad_(False)
+    module.load_state_dict(torch.load(runs / "vae.pt", weights_only=True, map_location="cpu")["module"])
+    module.eval().requires_grad_(False).to(device)
     videos = [
         to_tensor(
             np.stack([clips.make_clip(photos, np.random.default_rng([13, i, k]), size).video for i in range(count)])
@@ -32,15 +32,16 @@ def finish(runs: Path, photos, file: Path, count: int = 24) -> None:
         for k, size in enumerate(clips.SIZES)
     ]
     plain = [encode(module, video) for video in videos]
-    export.fold_statistics(module, torch.cat([z.transpose(0, 1).flatten(1) for z in plain], dim=1))
+    export.fold_statistics(module.cpu(), torch.cat([z.transpose(0, 1).flatten(1) for z in plain], dim=1))
     from ..models.wan.latent import WAN21
 
+    module.to(device)
     after = [WAN21.from_plain(encode(module, video[:8])) for video in videos]
     together = torch.cat([z.transpose(0, 1).flatten(1) for z in after], dim=1)
     log.info("normalised latents: mean %.3f at most, deviation %.3f to %.3f",
              together.mean(1).abs().max(), together.std(1).min(), together.std(1).max())  # fmt: skip
     shapes = [export.fit_preview(z, video[:8]) for z, video in zip(after[:1], videos[:1])]
-    export.save_vae(module, "wan", shapes[0], file)
+    export.save_vae(module.cpu(), "wan", shapes[0], file)
 
 
 def measure(vae, held_out, count: int = 24) -> dict[str, float]:
@@ -67,16 +68,16 @@ def colour_patches() -> Tensor:
 
 
 def encode(module: WanVAE, pixels: Tensor) -> Tensor:
-    with torch.no_grad(), autocast():
-        return torch.cat(
-            [module.encode(part, chunk=max(4, pixels.shape[2] - 1)).float() for part in channels_last(pixels).split(4)]
-        )
+    device, chunk = next(module.parameters()).device, max(4, pixels.shape[2] - 1)
+    with torch.no_grad(), autocast(device):
+        parts = channels_last(pixels).split(4)
+        return torch.cat([module.encode(part.to(device), chunk=chunk).float().cpu() for part in parts])
 
 
 def rebuild(vae, pixels: Tensor) -> Tensor:
     """What a VideoVAE makes of pixels on the way to latents and back."""
-    with autocast():
-        return torch.cat([vae.decode(vae.encode(channels_last(part))) for part in pixels.split(4)])
+    with autocast(vae.device):
+        return torch.cat([vae.decode(vae.encode(channels_last(part))).float().cpu() for part in pixels.split(4)])
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from .replay import Steps
 log = logging.getLogger(__name__)
 
 BATCH = {"cpu": 8, "cuda": 32}
+SHORT = 5  # latents of a clip of 17 frames
 MOVING = 4.0  # weight of the loss where the clip moves
 EMA = 0.999
 MUON_LR, ADAM_LR = 0.01, 1.5e-3
@@ -35,7 +36,7 @@ SAVE = 120  # seconds between two saved states
 class Bucket:
     """Every example of one size: what is asked for, what is given. Float16 where it is large.
 
-    latents: [n, 16, 5, h, w]; weight: [n, 1, 5, h, w] of the loss; given: [n, …] each, by the name of the argument.
+    latents: [n, 16, f, h, w]; weight: [n, 1, f, h, w] of the loss; given: [n, …] each, by the name of the argument.
     """
 
     latents: Tensor
@@ -44,6 +45,10 @@ class Bucket:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def batch(self, short: int) -> int:
+        """How many make a batch, where `short` clips of SHORT latents do."""
+        return -(-short * SHORT // self.latents.shape[2])
 
     def chosen(self, rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         return (
@@ -60,15 +65,12 @@ class Bucket:
         return cls(whole([part.latents for part in parts]), whole([part.weight for part in parts]), given)
 
 
-Rounds = Sequence[tuple[int, float]]  # steps of each, and the factor of both rates at its start
-
 
 class System(Protocol):
     """What a system does differently from the others while it learns."""
 
     name: str
     plain: tuple[str, ...]  # parts of the names of weights that AdamW takes, not Muon
-    rounds: Rounds
 
     def student(self) -> nn.Module:
         """What is trained: `transformer`, and where there is more, that too; with `blocks`, a list of modules."""
@@ -110,11 +112,11 @@ def condition_shard(file: Path, made: Path) -> None:
 
 
 def buckets_of(files: list[Path], device: str) -> list[Bucket]:
-    """One of each size for clips with tracks, and one for those without."""
+    """One of each size and length for clips with tracks, and one for those without."""
     parts: dict[tuple, list[Bucket]] = {}
     for file in files:
         for bucket in (Bucket(*part) for part in torch.load(file, weights_only=True)):
-            parts.setdefault((bucket.latents.shape[-2:], *bucket.given), []).append(bucket)
+            parts.setdefault((bucket.latents.shape[2:], *bucket.given), []).append(bucket)
     return [Bucket.joined(group, device) for group in parts.values()]
 
 
@@ -143,27 +145,15 @@ def compiled(blocks: nn.ModuleList) -> None:
         block.compile(dynamic=False)
 
 
-def rate_at(step: int, rounds: Rounds) -> float:
-    """Factor of the learning rates at a step: in each round it falls from its start to nothing."""
-    for steps, start in rounds:
-        if step < steps:
-            return start * falling((step + 1) / (steps + 1))
-        step -= steps
-    return 0.0
-
-
 def train(
-    system: System, files: list[Path], runs: Path, rounds: Rounds | None = None, *, minutes: float = 0,
-    device: str = "cpu", learned: dict[str, dict] | None = None,
+    system: System, files: list[Path], runs: Path, steps: int, *, minutes: float = 0, device: str = "cpu",
+    learned: dict[str, dict] | None = None,
 ) -> nn.Module:  # fmt: skip
-    """The student with averaged weights after all rounds; the state in `runs`/<name>.pt is taken up where it was left.
+    """The student with averaged weights after `steps`; the state in `runs`/<name>.pt is taken up where it was left.
 
-    files: what `condition` made. rounds: the system's own by default, or one as long. minutes: where given, the last
-    round ends after so many of this call, its rates fallen to nothing, however many steps that was. learned: states of
-    parts of the student to begin with.
+    files: what `condition` made. minutes: where given, it ends after so many, earlier calls included, its rates fallen
+    to nothing, however many steps that was. learned: states of parts of the student to begin with.
     """
-    rounds = rounds or (system.rounds if learned is None else ((sum(count for count, _ in system.rounds), 1.0),))
-    steps = sum(count for count, _ in rounds)
     student = system.student()
     for name, values in (learned or {}).items():
         getattr(student, name).load_state_dict(values)
@@ -191,15 +181,11 @@ def train(
     log.info("%s: %d clips", system.name, sizes.sum())
     gradients = Steps(student.parameters())
     begun, before, saved_at, recent = time.monotonic(), state["minutes"], time.monotonic(), []
-    first = state["step"]
-    while state["step"] < steps:
-        at = reached(state["step"], first, steps, begun, minutes)
-        if at >= steps:
-            break
+    while (at := reached(state, steps, minutes)) < steps:
         for optimizer, base in zip(both, bases):
-            optimizer.param_groups[0]["lr"] = base * rate_at(at, rounds)
+            optimizer.param_groups[0]["lr"] = base * falling((at + 1) / (steps + 1))
         bucket = buckets[rng.choice(len(buckets), p=sizes / sizes.sum())]
-        rows = torch.from_numpy(rng.integers(len(bucket), size=BATCH[device]))
+        rows = torch.from_numpy(rng.integers(len(bucket), size=bucket.batch(BATCH[device])))
         x0, weight, given = bucket.chosen(rows.to(device))
         work = partial(loss_of_batch, system, student, generator, tuple(given))
         (loss,) = gradients(tuple(given), work, [x0, weight, *given.values()])

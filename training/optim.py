@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +77,7 @@ def falling(progress: float, warmup: float = 0.01) -> float:
     return min(progress / warmup, (1 - progress) / (1 - warmup))
 
 
-def reached(step: int, first: int, steps: int, begun: float, minutes: float) -> int:
-    """How far of `steps` a run is that began with step `first` at `begun` (time.monotonic): its step, or, where it has
-    so many minutes, at least the share of them that is spent."""
-    share = (time.monotonic() - begun) / 60 / minutes if minutes else 0
-    return max(step, first + int((steps - first) * share))
+def reached(state: dict, steps: int, minutes: float) -> int:
+    """How far of `steps` a run is: its step, or, where it has so many minutes, at least the share of them that is
+    spent. state: with step and minutes."""
+    return max(state["step"], int(steps * state["minutes"] / minutes) if minutes else 0)

@@ -4,6 +4,7 @@ work."""
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -43,6 +44,6 @@ def quiet(begin: Callable, begin_with: tuple) -> None:
 
 def write(file: Path, content) -> None:
     """Atomically, so that work that is cut off can be taken up."""
-    part = file.with_suffix(".part")
+    part = file.with_suffix(f".{os.getpid()}.part")
     torch.save(content, part)
     part.replace(file)

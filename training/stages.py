@@ -36,7 +36,9 @@ def file(options, part: str, system: str | None = None) -> Path:
 
 
 def shards(options) -> list[Path]:
-    return [options.runs / "pool" / f"{number:04d}.pt" for number in range(options.shards)]
+    from . import pool
+
+    return pool.files_of(options.runs / "pool", options.shards, options.long_shards)
 
 
 def run_photos(options) -> None:
@@ -46,23 +48,22 @@ def run_photos(options) -> None:
 
 
 def run_vae(options) -> None:
-    from . import photos, train_vae
+    from . import train_vae
 
     minutes = options.minutes_stills, options.minutes_clips
-    train_vae.train(photos.load(False), options.runs, *minutes, options.device)
+    train_vae.train(options.runs, *minutes, options.processes, options.device)
 
 
 def run_fold(options) -> None:
     from . import gate, photos
 
-    gate.finish(options.runs, photos.load(False), file(options, "vae"))
+    gate.finish(options.runs, photos.load(False), file(options, "vae"), options.device)
 
 
 def run_pool(options) -> None:
     from . import pool
 
-    folder = options.runs / "pool"
-    pool.make_pool(file(options, "vae", "ati"), folder, options.shards, options.processes, options.device)
+    pool.make_pool(file(options, "vae", "ati"), shards(options), options.processes, options.device)
 
 
 def run_encoder(options) -> None:
@@ -76,12 +77,12 @@ def run_decoder(options) -> None:
 def teach(options, part: str) -> None:
     """Half of another system's VAE."""
     from ..models import load_vae
-    from . import photos, teach_vae
+    from . import teach_vae
 
     teacher = load_vae(file(options, "vae", "ati"), dtype="fp32", device=options.device)
     teach_vae.train(
-        teach_vae.KINDS[options.system], part, teacher, shards(options), photos.load(False), options.runs,
-        minutes=options.minutes_taught, learned=vae_learned(options),
+        teach_vae.KINDS[options.system], part, teacher, shards(options), options.runs,
+        options.processes, minutes=options.minutes_taught, learned=vae_learned(options),
     )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def run_gate(options) -> None:
     from ..models import load_vae
     from . import gate, photos
 
-    figures = gate.measure(load_vae(file(options, "vae")), photos.load(True))
+    figures = gate.measure(load_vae(file(options, "vae"), device=options.device), photos.load(True))
     log.info("held out: stills %(stills).2f dB, clips %(clips).2f dB; colours within %(colour).1f of 255", figures)
 
 
@@ -164,9 +165,8 @@ def run_transformer(options) -> None:
     from . import learn
 
     files = [conditions(options) / shard.name for shard in shards(options)]
-    rounds = [(options.steps, 1.0)] if options.steps else None
     learn.train(
-        system_of(options), files, options.runs, rounds, minutes=options.minutes_transformer, device=options.device,
+        system_of(options), files, options.runs, options.steps, minutes=options.minutes_transformer, device=options.device,
         learned=learned(options) if options.go_on else None,
     )  # fmt: skip
 

@@ -9,7 +9,6 @@ of its last one, and the others stay zero.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from ..models.common.types import LatentFormat
 from ..models.easyanimate.config import EasyAnimateVAEConfig
 from ..models.easyanimate.latent import MAGVIT as MAGVIT_FORMAT
 from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
-from . import clips, export, pool
+from . import export, pool
 from .optim import falling, optimizers, reached
 from .precision import autocast_backward
 from .processes import write
@@ -155,14 +154,10 @@ STEPS = {  # on stills, on both
 
 
 class Stills:
-    """Batches of single pictures and their latents; the pictures are made once and kept in `file`."""
+    """Batches of single pictures and their latents."""
 
-    def __init__(self, teacher, photos, file: Path):
-        if not file.exists():
-            part = file.with_suffix(f".{os.getpid()}.npy")
-            np.save(part, np.stack(clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])))
-            part.replace(file)
-        self.pictures, self.teacher = np.load(file)[:, None], teacher
+    def __init__(self, teacher, folder: Path, processes: int):
+        self.pictures, self.teacher = pool.stills(folder, STILL_POOL, processes), teacher
 
     def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
         pictures = pool.to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
@@ -171,23 +166,21 @@ class Stills:
 
 
 class Clips:
-    """Batches of clips whose pictures the pool kept, and their latents.
-
-    Square ones: with torch 2.13 on processors with AMX, the backward pass of 3D convolutions in bfloat16 writes beyond
-    its memory at 112 x 80 pixels.
-    """
+    """Batches of clips whose pictures the pool kept, all square, and their latents."""
 
     def __init__(self, files: list[Path], device: torch.device):
         shards = [torch.load(f, weights_only=True, mmap=True) for f in files if pool.shown(int(f.stem))]
         if not shards:
             raise ValueError("no shard of the pool has kept its pictures: make at least the first")
         self.video = torch.cat([shard["video"] for shard in shards])
-        self.latents, self.motion = (torch.cat([shard[name] for shard in shards]) for name in ("latents", "motion"))
+        first = 1 + (self.video.shape[1] - 1) // 4  # latents of what they keep: later frames have no say in them
+        self.latents = torch.cat([shard["latents"][:, :, :first] for shard in shards])
+        self.motion = torch.cat([shard["motion"][:, :first] for shard in shards])
         self.device = device
 
     def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
         rows = torch.from_numpy(rng.integers(len(self.video), size=count))
-        pixels = pool.to_tensor(self.video[rows].numpy()).to(self.device)
+        pixels = pool.to_tensor(self.video[rows]).to(self.device)
         motion = F.interpolate(self.motion[rows, None].to(self.device), scale_factor=(1, 8, 8))
         motion = torch.cat([motion[:, :, :1], motion[:, :, 1:].repeat_interleave(4, dim=2)], dim=2)
         return pixels, self.latents[rows].float().to(self.device), 1 + 2 * motion
@@ -198,14 +191,14 @@ def flipped(pixels: Tensor, rng) -> Tensor:
 
 
 def train(
-    kind: Kind, part: str, teacher, files: list[Path], photos, runs: Path, stills: int = 0, steps: int = 0,
+    kind: Kind, part: str, teacher, files: list[Path], runs: Path, processes: int, stills: int = 0, steps: int = 0,
     minutes: float = 0, learned: dict[str, Tensor] | None = None,
 ) -> nn.Module:  # fmt: skip
     """The module whose `part` ("encoder" or "decoder") has learned, where the teacher is, for `stills` steps on stills
     and `steps` on stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was
     left.
 
-    minutes: where given, it ends after so many of this call, its rates fallen, however many steps that was. learned:
+    minutes: where given, it ends after so many, earlier calls included, its rates fallen, however many steps that was. learned:
     weights of the module to begin with.
     """
     device = teacher.device
@@ -213,7 +206,7 @@ def train(
     module = kind.module(learned).to(device)
     trained = getattr(module, part)
     file = runs / f"{kind.name}_{part}.pt"
-    state = {"step": 0 if learned is None else stills}  # what has learned of clips acts by more than its last taps
+    state = {"step": 0 if learned is None else stills, "minutes": 0.0}  # what has learned of clips acts by more than its last taps
     both = optimizers(trained, MUON_LR, ADAM_LR, plain=("conv_in", "conv_out", "conv_y", "conv_b"))
     if file.exists():
         saved = torch.load(file, weights_only=True, map_location=device)
@@ -223,14 +216,10 @@ def train(
             optimizer.load_state_dict(values)
     rng = np.random.default_rng([7, state["step"]])
     torch.manual_seed(state["step"])
-    pictures, moving = Stills(teacher, photos, runs / "stills.npy"), Clips(files, device)
+    pictures, moving = Stills(teacher, runs / "vae", processes), Clips(files, device)
     gradients, of_stills, of_clips = Steps(trained.parameters()), *BATCH[device.type]
-    begun, recent, saved_at = time.monotonic(), [[], []], time.monotonic()
-    first = state["step"]
-    while state["step"] < stills + steps:
-        at = reached(state["step"], first, stills + steps, begun, minutes)
-        if at >= stills + steps:
-            break
+    begun, before, recent, saved_at = time.monotonic(), state["minutes"], [[], []], time.monotonic()
+    while (at := reached(state, stills + steps, minutes)) < stills + steps:
         early = at < stills
         alone = early or state["step"] % 2 == 0
         convolution = LastTap if early else AllTaps if alone else None
@@ -245,10 +234,11 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
+        state["minutes"] = before + (time.monotonic() - begun) / 60
         recent[not alone].append(-10 * error.log10())
         if state["step"] % 50 == 0:
             log.info(
-                "%s %s step %d %.1f min: %s dB", kind.name, part, state["step"], (time.monotonic() - begun) / 60,
+                "%s %s step %d %.1f min: %s dB", kind.name, part, state["step"], state["minutes"],
                 " and ".join(f"{torch.stack(last[-25:]).mean():.2f}" for last in recent if last),
             )  # fmt: skip
         if time.monotonic() - saved_at > SAVE:

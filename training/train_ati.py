@@ -61,7 +61,6 @@ class ATI:
     stated: ClassVar[dict] = {"family": "wan", "variant": "i2v", "motion": "ati"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embedding", "head.head", "position_embedding", "class_embedding")
-    rounds = ((14000, 1.0), (9000, 0.42))
 
     def __init__(self, texts: Tensor):
         self.texts, self.reader = texts, encoders.image_encoder()  # which only says how pictures are brought to it

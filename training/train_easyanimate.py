@@ -78,7 +78,6 @@ class EasyAnimate:
     stated: ClassVar[dict] = {"family": "easyanimate", "variant": "control"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("transformer.proj.", "proj_out", "text_proj")
-    rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
         self.texts, self.vae, self.source = texts, vae, source

@@ -80,7 +80,6 @@ class Tora:
     stated: ClassVar[dict] = {"family": "cogvideox", "variant": "tora i2v"}
     defaults: ClassVar[dict] = DEFAULTS
     plain = ("patch_embed", "proj_out", "temporal")
-    rounds = ((5000, 1.0),)
 
     def __init__(self, texts: Tensor, vae, source: WanTransformer | None = None):
         self.texts, self.vae, self.source = texts, vae, source

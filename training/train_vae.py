@@ -17,9 +17,8 @@ from torch import Tensor
 
 from ..models.wan.config import WanVAEConfig
 from ..models.wan.vae import CausalConv3d, WanVAE
-from . import clips
+from . import clips, pool
 from .optim import optimizers, rate
-from .pool import to_tensor
 from .precision import autocast_backward
 from .processes import write
 from .replay import Steps
@@ -66,32 +65,31 @@ def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     return (error * weight).mean() + chroma + KL * kl, mse
 
 
-def pool_of(photos, name: str) -> list[list]:
-    """What a stage draws from, made beforehand: lists of examples of one size."""
+Examples = tuple[Tensor, Tensor | None]  # of one size: pictures, and what moves in them, as pool.moving gives it
+
+
+def examples_of(name: str, folder: Path, processes: int, device: str) -> list[Examples]:
+    """What a stage draws from."""
     if name == "stills":
-        made = clips.many(clips.make_still, photos, [(11, i) for i in range(STILL_POOL)])
-        return [made]
-    return [clips.many(clips.make_clip, photos, [(12, k, i) for i in range(CLIP_POOL // 3)], size)
-            for k, size in enumerate(clips.SIZES)]  # fmt: skip
+        return [(pool.stills(folder, STILL_POOL, processes).to(device), None)]
+    made = [pool.moving(folder, size, CLIP_POOL // len(clips.SIZES), processes) for size in clips.SIZES]
+    return [(video.to(device), motion.to(device)) for video, motion in made]
 
 
-def draw(pool: list[list], rng, step: int, device: str) -> tuple[Tensor, Tensor]:
+def draw(every: list[Examples], rng, step: int) -> tuple[Tensor, Tensor]:
     """A batch of one size, mirrored at random, and the weight of its errors."""
-    examples = pool[step % len(pool)]
-    count = BATCH[device][len(pool) > 1]
-    chosen = [examples[i] for i in rng.integers(len(examples), size=count)]
-    if len(pool) == 1:
-        pixels, weight = to_tensor(np.stack(chosen)[:, None]), torch.ones(1)
-    else:
-        pixels = to_tensor(np.stack([clip.video for clip in chosen]))
-        weight = 1 + 2 * torch.from_numpy(np.stack([clip.motion for clip in chosen]))[:, None]
+    video, motion = every[step % len(every)]
+    rows = torch.from_numpy(rng.integers(len(video), size=BATCH[video.device.type][len(every) > 1])).to(video.device)
+    pixels, weight = pool.to_tensor(video[rows]), torch.ones(1, device=video.device)
     flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
-    weight = weight.flip(flips) if weight.ndim > 1 else weight
-    return pixels.flip(flips).to(device).contiguous(memory_format=torch.channels_last_3d), weight.to(device)
+    if motion is not None:
+        weight = (1 + motion[rows, None] / 50).flip(flips)
+    return pixels.flip(flips).contiguous(memory_format=torch.channels_last_3d), weight
 
 
 def train(
-    photos, runs: Path, minutes_stills: float, minutes_clips: float, device: str = "cpu", muon_lr=0.01, adam_lr=1e-3
+    runs: Path, minutes_stills: float, minutes_clips: float, processes: int, device: str = "cpu", muon_lr=0.01,
+    adam_lr=1e-3,
 ) -> WanVAE:  # fmt: skip
     """The trained module; the state in `runs`/vae.pt is taken up where it was left."""
     runs.mkdir(parents=True, exist_ok=True)
@@ -112,22 +110,22 @@ def train(
             for optimizer, values in zip(both, saved["optimizers"]):
                 optimizer.load_state_dict(values)
         bases = [muon_lr * share, adam_lr * share]
-        run_stage(module, both, bases, photos, name, minutes, state, file, device)
+        run_stage(module, both, bases, name, minutes, state, file, examples_of(name, runs / "vae", processes, device))
         state = {"stage": number + 1, "spent": 0.0, "step": 0}
         save(file, module, [], state)
         saved = None
     return module
 
 
-def run_stage(module, both, bases, photos, name, minutes, state, file, device) -> None:
+def run_stage(module, both, bases, name, minutes, state, file, every: list[Examples]) -> None:
     rng = np.random.default_rng([7, state["stage"], state["step"]])
     begun, spent, saved_at, recent = time.monotonic(), state["spent"], time.monotonic(), []
-    pool, gradients = pool_of(photos, name), Steps(module.parameters())
+    gradients = Steps(module.parameters())
     while state["spent"] < minutes:
         factor = rate(state["spent"] / minutes)
         for optimizer, base in zip(both, bases):
             optimizer.param_groups[0]["lr"] = base * factor
-        _, mse = gradients(name, partial(loss_of, module), list(draw(pool, rng, state["step"], device)))
+        _, mse = gradients(name, partial(loss_of, module), list(draw(every, rng, state["step"])))
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()

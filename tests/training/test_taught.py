@@ -84,10 +84,19 @@ def test_on_a_still_two_dimensions_give_the_numbers_of_three(kind, part):
     assert torch.allclose(run(x), alone, atol=1e-4)
 
 
+def keep_stills(folder, photographs):
+    """The pictures of the first file of them, which would be made in another process."""
+    folder.mkdir()
+    pictures = [clips.make_still(photographs, np.random.default_rng([11, i])) for i in range(20)]
+    torch.save(torch.from_numpy(np.stack(pictures)[:, None]), folder / "stills_00000.pt")
+    return torch.load(folder / "stills_00000.pt", weights_only=True)
+
+
 def test_a_taught_encoder_comes_closer_to_its_teacher_and_is_taken_up_where_it_was_left(
     tmp_path, teacher, photographs, monkeypatch
 ):
     monkeypatch.setattr(teach_vae, "STILL_POOL", 20)
+    pictures = keep_stills(tmp_path / "vae", photographs)
     monkeypatch.setitem(teach_vae.BATCH, "cpu", (4, 1))
     (tmp_path / "pool").mkdir()
     takes = next(pool.made(photographs, 0))
@@ -98,12 +107,12 @@ def test_a_taught_encoder_comes_closer_to_its_teacher_and_is_taken_up_where_it_w
     torch.save(shard, file)
     kind = teach_vae.COGVIDEOX
     with torch.enable_grad():
-        teach_vae.train(kind, "encoder", teacher, [file], photographs, tmp_path, stills=12, steps=2)
+        teach_vae.train(kind, "encoder", teacher, [file], tmp_path, 1, stills=12, steps=2)
         state = tmp_path / "cogvideox_vae_encoder.pt"
         assert torch.load(state, weights_only=True)["state"]["step"] == 14
-        trained = teach_vae.train(kind, "encoder", teacher, [file], photographs, tmp_path, stills=12, steps=4)
+        trained = teach_vae.train(kind, "encoder", teacher, [file], tmp_path, 1, stills=12, steps=4)
         assert torch.load(state, weights_only=True)["state"]["step"] == 16
-    pixels = torch.from_numpy(np.load(tmp_path / "stills.npy")[:8, None]).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    pixels = pool.to_tensor(pictures[:8])
     wanted = teacher.encode(pixels)
     with torch.no_grad():
         made = (kind.format.from_plain(module.encode(pixels)) for module in (trained, kind.module()))
@@ -171,7 +180,7 @@ def test_it_learns_from_clips_with_tracks_and_without(tmp_path, trained, photogr
     made = tmp_path / "made.pt"
     learn.condition_shard(tmp_path / "0000.pt", made)
     with torch.enable_grad():
-        learn.train(system, [made], tmp_path, [(4, 1.0)])
+        learn.train(system, [made], tmp_path, 4)
     state = torch.load(tmp_path / f"{name}.pt", weights_only=True)
     assert state["state"]["step"] == 4
     (first, second) = torch.load(made, weights_only=True)

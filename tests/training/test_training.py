@@ -53,7 +53,31 @@ def test_a_clip_is_the_same_for_the_same_seed_and_its_points_move_with_their_thi
     assert first.video.shape == (17, 96, 96, 3) and first.video.dtype == np.uint8
     assert first.path.shape[:2] == first.visible.shape == (17, len(first.owners))
     speed = np.linalg.norm(np.diff(first.path, axis=0), axis=-1)
-    assert 0.5 < speed[:, first.owners > 0].max(initial=0) < 2 * clips.TOP_SPEED
+    assert 0.5 < speed[:, first.owners > 0].max(initial=0) < 2 * clips.JUDGED.top_speed
+
+
+def test_a_long_clip_goes_on_where_a_short_one_ends(photographs):
+    pool.begin.photos = photographs
+    takes = next(pool.made(photographs, pool.LONG))
+    clip = next(take for take in takes if (take.owners == 1).any())
+    path = clip.path[:, clip.owners == 1][:, 0]
+    steps = np.linalg.norm(np.diff(path, axis=0), axis=-1)
+    assert len(clip.video) == len(path) == pool.LONG_FRAMES
+    assert steps.max() < 2 * clips.LONG.top_speed
+    assert steps[: clips.LEG].any() and steps[-clips.LEG :].any()
+    assert np.abs(clip.video[0].astype(int) - clip.video[-1]).max() > 20
+
+
+def test_pictures_and_clips_for_the_vae_are_made_once(tmp_path, photographs, monkeypatch):
+    monkeypatch.setattr(pool.photos, "load", lambda held_out: photographs)
+    monkeypatch.setattr(pool, "PIECE", 3)
+    monkeypatch.setattr(pool, "in_processes", lambda name, work, pieces, count, begin: [begin(), *(work(*p) for p in pieces)])
+    stills = pool.stills(tmp_path, 4, 1)
+    assert stills.shape == (4, 1, 96, 96, 3) and sorted(f.name for f in tmp_path.iterdir())[0] == "stills_00000.pt"
+    video, motion = pool.moving(tmp_path, (112, 80), 4, 1)
+    assert video.shape == (4, 17, 80, 112, 3) and motion.shape == (4, 17, 80, 112) and 90 < motion.max() <= 100
+    monkeypatch.setattr(pool, "in_processes", lambda name, work, pieces, count, begin: pytest.fail("made again") if pieces else None)
+    assert torch.equal(pool.stills(tmp_path, 4, 1), stills)
 
 
 def test_takes_of_a_scene_share_their_first_frame_and_differ_in_motion(photographs):
@@ -166,9 +190,9 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
     learn.begin(lambda: system)
     learn.condition_shard(tmp_path / "0000.pt", made)
     with torch.enable_grad():
-        learn.train(system, [made], tmp_path, [(1, 1.0)])
+        learn.train(system, [made], tmp_path, 1)
         first = torch.load(tmp_path / "ati.pt", weights_only=True)
-        learn.train(system, [made], tmp_path, [(3, 1.0)])
+        learn.train(system, [made], tmp_path, 3)
     last = torch.load(tmp_path / "ati.pt", weights_only=True)
     assert (first["state"]["step"], last["state"]["step"]) == (1, 3)
     assert any((first["student"][name] != value).any() for name, value in last["student"].items())
@@ -202,10 +226,10 @@ def test_training_for_minutes_ends_with_its_rates_fallen(tmp_path, monkeypatch):
     given = {"y": torch.randn(8, 20, 5, 4, 4).half(), "pictures": torch.randn(8, 3, 64, 64).half()}
     torch.save([(torch.randn(8, 16, 5, 4, 4).half(), torch.ones(8, 1, 5, 4, 4).half(), given)], tmp_path / "made.pt")
     texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
-    rates, rate_at = [], learn.rate_at
-    monkeypatch.setattr(learn, "rate_at", lambda at, rounds: rates.append(rate_at(at, rounds)) or rates[-1])
+    rates, falling = [], optim.falling
+    monkeypatch.setattr(learn, "falling", lambda progress: rates.append(falling(progress)) or rates[-1])
     with torch.enable_grad():
-        learn.train(train_ati.ATI(texts), [tmp_path / "made.pt"], tmp_path, [(10**6, 1.0)], minutes=0.05)
+        learn.train(train_ati.ATI(texts), [tmp_path / "made.pt"], tmp_path, 10**6, minutes=0.05)
     assert 2 < len(rates) < 1000 and max(rates) > 0.6 and rates[-1] < 0.2
 
 
