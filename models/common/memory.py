@@ -17,8 +17,11 @@ from .options import SMALLEST_SWAP, Options
 from .pieces import hollow_as_on_a_cpu
 
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
-# What a GPU holds beside tensors: the CUDA context, the libraries' workspaces, what the allocator cannot hand out.
+# Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.
 OVERHEAD = 0.8e9
+# What torch's allocator holds and cannot hand out while blocks are swapped, and by how much the prediction was short: on
+# an H100 1.2 GB and 0.5 GB of 20 (benchmarks/LOG.md). Blocks cost little time where they are not on the device.
+SCATTERED = 1.4e9
 
 
 class LiveBytes(TorchDispatchMode):
@@ -69,12 +72,17 @@ class Memory:
         slots = min(options.prefetch + 1, len(self.blocks) - resident + 1) * max(self.blocks)
         return self.weights - sum(self.blocks) + max(self.blocks) * (resident - 1) + slots + self.work
 
-    def most_blocks(self, budget: float, prefetch: int = 1) -> int | None:
-        """How many blocks may stay on a device with that many bytes: 0 for all, None where not even the fewest fit."""
-        if self.on_device(Options()) <= budget:
+    def needed(self, options: Options) -> float:
+        """Bytes of a GPU that must be free."""
+        swapping = 0 < options.blocks_on_device < len(self.blocks)
+        return self.on_device(options) + OVERHEAD + (SCATTERED if swapping else 0)
+
+    def most_blocks(self, free: float, prefetch: int = 1) -> int | None:
+        """How many blocks may stay on a GPU with that many bytes free: 0 for all, None where not even the fewest fit."""
+        if self.needed(Options()) <= free:
             return 0
         for count in range(len(self.blocks) - 1, SMALLEST_SWAP - 1, -1):
-            if self.on_device(Options(blocks_on_device=count, prefetch=prefetch)) <= budget:
+            if self.needed(Options(blocks_on_device=count, prefetch=prefetch)) <= free:
                 return count
         return None
 
@@ -115,10 +123,10 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
 
 def advice(name: str, memory: Memory, options: Options, free: float) -> str | None:
     """What to change where a model does not fit into `free` bytes of a device; None where it does."""
-    needed = memory.on_device(options) + OVERHEAD
+    needed = memory.needed(options)
     if needed <= free:
         return None
-    count = memory.most_blocks(free - OVERHEAD, options.prefetch)
+    count = memory.most_blocks(free, options.prefetch)
     remedy = (
         f"Let it hold {count} of the {len(memory.blocks)} blocks (blocks_on_device)" if count
         else "Keep the weights in fp8 (storage), or make a smaller or shorter video"
@@ -133,10 +141,9 @@ def suggestions(as_stored: Memory, in_fp8: Memory | None) -> dict[int, Options |
     """For each of CARDS (GB) the options that a model fits with, the most exact ones first; None where it does not."""
     found = {}
     for card in CARDS:
-        budget = card * 1e9 - OVERHEAD
-        counts = [("auto", as_stored.most_blocks(budget))]
+        counts = [("auto", as_stored.most_blocks(card * 1e9))]
         if in_fp8 is not None:
-            counts.append(("fp8_e4m3fn", in_fp8.most_blocks(budget)))
+            counts.append(("fp8_e4m3fn", in_fp8.most_blocks(card * 1e9)))
         whole = [(storage, count) for storage, count in counts if count == 0]
         swapped = [(storage, count) for storage, count in counts if count]
         best = (whole or sorted(swapped, key=lambda pair: -pair[1]) or [None])[0]

@@ -13,7 +13,8 @@ import pytest
 import torch
 from comfyui_trajectory.models import Options, load_model, predict_memory
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
-from comfyui_trajectory.models.common.memory import LiveBytes, Memory, advice, suggestions
+from comfyui_trajectory.models.common.memory import OVERHEAD, SCATTERED, LiveBytes, Memory, advice, suggestions
+from comfyui_trajectory.models.common.options import SMALLEST_SWAP
 from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
 from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
 from comfyui_trajectory.models.wan.config import WanConfig
@@ -112,8 +113,21 @@ def test_block_swap_counts_what_stays_and_what_is_on_its_way() -> None:
     assert memory.on_device(Options()) == 1050
     assert memory.on_device(Options(blocks_on_device=4, prefetch=2)) == 200 + 6 * 80 + 50
     assert memory.on_device(Options(blocks_on_device=9, prefetch=5)) == 1050
-    assert memory.most_blocks(1050) == 0 and memory.most_blocks(730, prefetch=2) == 4
-    assert memory.most_blocks(600, prefetch=5) is None
+    assert memory.most_blocks(1050 + OVERHEAD) == 0
+    swapping = OVERHEAD + SCATTERED
+    assert memory.needed(Options(blocks_on_device=4, prefetch=2)) == 730 + swapping
+    memory = Memory(weights=40 * 10**9, blocks=(10**9,) * 39, work=10**9)
+    assert memory.most_blocks(9e9 + swapping, prefetch=2) == 5 and memory.most_blocks(4e9 + swapping, prefetch=2) is None
+
+
+def test_cards_on_which_swapping_ran_out_of_memory_are_given_fewer_blocks() -> None:
+    """The sizes and the outcome are those of benchmarks/results/full_size_h100.json: 12 GB held neither 16 blocks of Wan
+    14B in fp8 nor 36 of EasyAnimate 12B, and 8 GB not 6 of Wan's, but 21 of EasyAnimate's."""
+    mib = 2**20
+    wan = Memory(15871 * mib, (370 * mib,) * 40, 3560 * mib)
+    easyanimate = Memory(12138 * mib, (234 * mib,) * 48, 1096 * mib)
+    assert SMALLEST_SWAP <= wan.most_blocks(12e9) < 16 and wan.most_blocks(8e9) is None
+    assert SMALLEST_SWAP <= easyanimate.most_blocks(8e9) <= 21 and easyanimate.most_blocks(12e9) < 36
 
 
 def test_suggestions_keep_the_files_precision_where_it_fits_whole_and_else_swap_the_fewest_blocks() -> None:
@@ -122,7 +136,7 @@ def test_suggestions_keep_the_files_precision_where_it_fits_whole_and_else_swap_
     small = Memory(weights=17 * gb, blocks=(gb * 3 // 8,) * 40, work=3 * gb)
     found = suggestions(stored, small)
     assert found[24].changed() == {"storage": "fp8_e4m3fn"}
-    assert found[16].storage == "fp8_e4m3fn" and small.on_device(found[16]) <= 15.2 * gb < small.on_device(
+    assert found[16].storage == "fp8_e4m3fn" and small.on_device(found[16]) <= 16 * gb - OVERHEAD - SCATTERED < small.on_device(
         replace(found[16], blocks_on_device=found[16].blocks_on_device + 1)
     )
     assert suggestions(small, None)[24].changed() == {}
@@ -135,7 +149,7 @@ def test_what_does_not_fit_comes_with_the_option_that_makes_it_fit() -> None:
     assert advice("ati", memory, Options(), 40 * gb) is None
     said = advice("ati", memory, Options(), 24 * gb)
     assert "ati needs about 35.8 GB" in said and "24.0 GB are free" in said
-    count = memory.most_blocks(24 * gb - 0.8e9)
+    count = memory.most_blocks(24 * gb)
     assert f"hold {count} of the 40 blocks" in said
     assert advice("ati", memory, Options(blocks_on_device=count), 24 * gb) is None
     assert "fp8" in advice("ati", memory, Options(), 5 * gb)
