@@ -33,6 +33,7 @@ def main() -> None:
     for what, (cpu, cuda) in MINUTES.items():
         parser.add_argument(f"--minutes-{what}", type=float, help=f"{HELP[what]} (default: {cpu:g}, on a GPU {cuda:g})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"at most, of the transformer (default: {STEPS})")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the transformer's learning rates")
     parser.add_argument("--go-on", action="store_true", help="begin with what the files in OUTPUT have learned")
     parser.add_argument("--shards", type=int, help="64 clips each, for the transformer (default: 112, on a GPU 192)")
     parser.add_argument("--long-shards", type=int, help="32 clips of 49 frames each (default: 0; 64 for Tora)")

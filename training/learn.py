@@ -146,13 +146,14 @@ def compiled(blocks: nn.ModuleList) -> None:
 
 
 def train(
-    system: System, files: list[Path], runs: Path, steps: int, *, minutes: float = 0, device: str = "cpu",
-    learned: dict[str, dict] | None = None,
+    system: System, files: list[Path], runs: Path, steps: int, *, minutes: float = 0, rate: float = 1.0,
+    device: str = "cpu", learned: dict[str, dict] | None = None,
 ) -> nn.Module:  # fmt: skip
     """The student with averaged weights after `steps`; the state in `runs`/<name>.pt is taken up where it was left.
 
     files: what `condition` made. minutes: where given, it ends after so many, earlier calls included, its rates fallen
-    to nothing, however many steps that was. learned: states of parts of the student to begin with.
+    to nothing, however many steps that was. rate: factor of both learning rates. learned:
+    states of parts of the student to begin with.
     """
     student = system.student()
     for name, values in (learned or {}).items():
@@ -160,7 +161,7 @@ def train(
     student.to(device)
     average = copy.deepcopy(student).requires_grad_(False)
     both = optimizers(student, MUON_LR, ADAM_LR, plain=system.plain)
-    bases = [MUON_LR, ADAM_LR]
+    bases = [rate * MUON_LR, rate * ADAM_LR]
     state = {"step": 0, "minutes": 0.0}
     file = runs / f"{system.name}.pt"
     if file.exists():

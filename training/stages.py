@@ -166,8 +166,8 @@ def run_transformer(options) -> None:
 
     files = [conditions(options) / shard.name for shard in shards(options)]
     learn.train(
-        system_of(options), files, options.runs, options.steps, minutes=options.minutes_transformer, device=options.device,
-        learned=learned(options) if options.go_on else None,
+        system_of(options), files, options.runs, options.steps, minutes=options.minutes_transformer, rate=options.rate,
+        device=options.device, learned=learned(options) if options.go_on else None,
     )  # fmt: skip
 
 
