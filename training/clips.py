@@ -275,10 +275,10 @@ def salience(texture, around, radius) -> float:
 
 def make_path(rng, start, frames, width, height, radius, mix: Mix) -> np.ndarray:
     """[frames, 2]: from `start` (x, y) one leg after another, each of LEG frames."""
-    path = start[None]
+    path = make_leg(rng, start, min(LEG + 1, frames), width, height, radius, mix)
     while len(path) < frames:
         leg = make_leg(rng, path[-1], min(LEG + 1, frames + 1 - len(path)), width, height, radius, mix)
-        path = np.concatenate([path, leg[1:]])
+        path = np.concatenate([path, path[-1] + leg[1:] - leg[0]])
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import comfyui_trajectory as pack
 import pytest
 import torch
+from comfyui_trajectory.commands.arguments import EMBEDDED_SPREAD
 from comfyui_trajectory.commands.files import read_image, read_video
 from comfyui_trajectory.commands.run import run_workflow
 from comfyui_trajectory.models import (
@@ -15,6 +16,7 @@ from comfyui_trajectory.models import (
 from comfyui_trajectory.nodes.host import host
 from comfyui_trajectory.trajectory import read_tracks
 from comfyui_trajectory.trajectory.score import score
+from comfyui_trajectory.trajectory.spread import spread
 
 ROOT = Path(pack.__file__).parent
 GRAPH = ROOT / "workflows" / "ati_embedded.json"
@@ -50,20 +52,31 @@ def test_the_same_tracks_drive_all_three_embedded_models(tmp_path, monkeypatch, 
         assert row.error_percent < still / 2, (system, row)
 
 
+# Those of Tora's release whose thing the tracker keeps hold of; seen to be followed as well are coaster, dance and infinity.
+FOLLOWED = ("circle", "sawtooth", "shake", "spiral", "wave")
+
+
 @pytest.mark.skipif(not OFFICIAL.is_dir(), reason="../shared/data/tora is not here")
-def test_the_official_trajectories_of_tora_drive_its_embedded_model():
+def test_the_official_trajectories_of_tora_drive_its_embedded_model(capsys):
+    """At the length they are made for, each spread to the points that the embedded models were trained with."""
     model, vae = load_model(embedded("model", "tora")), load_vae(embedded("vae", "tora"))
     text = TextConditioning(load_text_encoder(embedded("text_encoder", "tora")).encode("a fox")[None])
     image = read_image(OFFICIAL / "fox.png")
     sampling = {name: model.defaults[name] for name in ("steps", "cfg", "shift", "scheduler")}
 
-    def latents(tracks):
-        return sample(model, text, model.encode_motion(tracks, vae=vae, image=image, **SIZE), seed=0, **sampling)
+    def video(tracks):
+        motion = model.encode_motion(tracks, vae=vae, image=image, **SIZE | {"frames": 49})
+        return (vae.decode(sample(model, text, motion, seed=0, **sampling))[0].permute(1, 2, 3, 0) + 1) / 2
 
-    still, made = latents(None), {}
+    still = video(None)
     files = [file for file in sorted(OFFICIAL.glob("*.txt")) if "prompts" not in file.stem]
-    for file in files:
-        made[file.stem] = latents(read_tracks(file))
-        assert torch.isfinite(made[file.stem]).all(), file.stem
-        assert (made[file.stem] - still).pow(2).mean() > 0.01 * still.var(), file.stem
     assert len(files) == 9
+    for file in files:
+        tracks = read_tracks(file).resize(SIZE["width"], SIZE["height"])
+        made = video(spread(tracks, EMBEDDED_SPREAD["expand_points"], EMBEDDED_SPREAD["expand_radius"] * 0.96))
+        assert (made - still).abs().amax((0, -1)).gt(0.1).float().mean() > 0.02, file.stem  # something moves
+        errors = [score(frames, tracks).error_percent for frames in (made, still[:1].repeat(49, 1, 1, 1))]
+        with capsys.disabled():
+            print(f"\n{file.stem:10} {errors[0]:5.1f}, standing still {errors[1]:5.1f}", end="")
+        if file.stem in FOLLOWED:
+            assert errors[0] < 10 and errors[0] < 0.6 * errors[1], (file.stem, errors)
