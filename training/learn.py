@@ -65,7 +65,6 @@ class Bucket:
         return cls(whole([part.latents for part in parts]), whole([part.weight for part in parts]), given)
 
 
-
 class System(Protocol):
     """What a system does differently from the others while it learns."""
 

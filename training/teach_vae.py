@@ -198,15 +198,16 @@ def train(
     and `steps` on stills and clips in turn (0: STEPS); the state in `runs`/<name>_<part>.pt is taken up where it was
     left.
 
-    minutes: where given, it ends after so many, earlier calls included, its rates fallen, however many steps that was. learned:
-    weights of the module to begin with.
+    minutes: where given, it ends after so many, earlier calls included, its rates fallen, however many steps that was.
+    learned: weights of the module to begin with.
     """
     device = teacher.device
     stills, steps = stills or STEPS[device.type][part][0], steps or STEPS[device.type][part][1]
     module = kind.module(learned).to(device)
     trained = getattr(module, part)
     file = runs / f"{kind.name}_{part}.pt"
-    state = {"step": 0 if learned is None else stills, "minutes": 0.0}  # what has learned of clips acts by more than its last taps
+    # What has learned of clips acts by more than its last taps.
+    state = {"step": 0 if learned is None else stills, "minutes": 0.0}
     both = optimizers(trained, MUON_LR, ADAM_LR, plain=("conv_in", "conv_out", "conv_y", "conv_b"))
     if file.exists():
         saved = torch.load(file, weights_only=True, map_location=device)

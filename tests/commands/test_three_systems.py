@@ -6,7 +6,6 @@ from pathlib import Path
 
 import comfyui_trajectory as pack
 import pytest
-import torch
 from comfyui_trajectory.commands.arguments import EMBEDDED_SPREAD
 from comfyui_trajectory.commands.files import read_image, read_video
 from comfyui_trajectory.commands.run import run_workflow
