@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> None
     changes = {
         name: getattr(options, name) for name in ("steps", "scheduler", "shift") if getattr(options, name) is not None
     }
-    photos.load(True)  # fetched once, before the processes ask for them
+    photos.ensure()
     means = evaluate(
         options.models, options.system, options.count, options.output, processes=os.cpu_count() or 1, **changes
     )

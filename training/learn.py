@@ -95,10 +95,9 @@ def tracks_of(shard: dict) -> Iterator[Tracks | None]:
 def condition(make: Callable[[], System], files: list[Path], folder: Path, processes: int) -> list[Path]:
     """The files in `folder` of what was made of each shard of the pool; those that are missing are made. make: gives
     the system, in each of the processes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [(file, folder / file.name) for file in files if not (folder / file.name).exists()]
-    in_processes("conditions", condition_shard, missing, processes, begin, make)
-    return [folder / file.name for file in files]
+    made = [folder / file.name for file in files]
+    in_processes("conditions", condition_shard, zip(files, made), processes, begin, make)
+    return made
 
 
 def begin(make: Callable[[], System]) -> None:

@@ -57,12 +57,17 @@ def load(held_out: bool, cache: Path = CACHE) -> dict[str, np.ndarray]:
     call."""
     import cv2
 
+    chosen = sorted(name for name in ensure(cache) if (name in HELD_OUT) == held_out)
+    return {name: cv2.imread(str(cache / f"{name}.png"))[..., ::-1].copy() for name in chosen}
+
+
+def ensure(cache: Path = CACHE) -> set[str]:
+    """The names of all photographs, which are fetched where one is missing: once, before processes ask for them."""
     names = {name for pictures in DEBIAN.values() for name in pictures}
     names |= {Path(file).stem for files in PYTHON.values() for file in files}
     if not all((cache / f"{name}.png").exists() for name in names):
         fetch(cache)
-    chosen = sorted(name for name in names if (name in HELD_OUT) == held_out)
-    return {name: cv2.imread(str(cache / f"{name}.png"))[..., ::-1].copy() for name in chosen}
+    return names
 
 
 def fetch(cache: Path) -> None:

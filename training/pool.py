@@ -1,5 +1,4 @@
-"""What is learned from: pictures and clips for the VAE, and clips that the finished VAE has encoded for the
-transformer. Knows no transformer.
+"""The clips that the transformer learns from, encoded once by the finished VAE. Knows no transformer.
 
 A shard holds clips of one size, four of each first frame. Shards are made one by one, each from its own seed, by as
 many processes as wanted; what is there already is not made again, so the pool can be stopped, taken up and enlarged.
@@ -7,7 +6,6 @@ many processes as wanted; what is there already is not made again, so the pool c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,48 +20,9 @@ from .processes import in_processes, write
 SCENES, TAKES = 16, 4  # of a shard: first frames, and clips of each, which share its encoding
 LONG = 10000  # the number of the first shard of long clips
 LONG_FRAMES, LONG_SCENES = 49, 8
-PIECE = 200  # pictures or clips of a file
 SEED = 21
 SHOWN = 48  # of the first shards, the square ones keep their pictures, for whoever learns to make latents of them
 SHOWN_LONG = 24  # of the long ones: their first seconds
-
-
-def stills(folder: Path, count: int, processes: int) -> Tensor:
-    """uint8 [count, 1, 96, 96, 3]; the files in `folder` that are missing are made."""
-    return torch.cat(pieces(folder, "stills", range(0, count, PIECE), make_stills, processes))[:count]
-
-
-def moving(folder: Path, size: tuple[int, int], count: int, processes: int) -> tuple[Tensor, Tensor]:
-    """Clips of one size, uint8 [count, frames, height, width, 3], and their motion in percent, uint8 [count, frames,
-    height, width]."""
-    found = pieces(folder, f"{size[0]}x{size[1]}", range(0, count, PIECE), make_moving, processes)
-    video, motion = (torch.cat(parts)[:count] for parts in zip(*found))
-    return video, motion
-
-
-def pieces(folder: Path, name: str, numbers: Iterable[int], make: Callable, processes: int) -> list:
-    """The content of the files <name>_<number>.pt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [(number, folder / f"{name}_{number:05d}.pt") for number in numbers]
-    missing = [(number, file) for number, file in files if not file.exists()]
-    if missing:
-        photos.load(False)  # fetched once, before the processes ask for them
-    in_processes(name, make, missing, processes, begin)
-    return [torch.load(file, weights_only=True) for _, file in files]
-
-
-def make_stills(first: int, file: Path) -> None:
-    seeds = [[11, i] for i in range(first, first + PIECE)]
-    made = [clips.make_still(begin.photos, np.random.default_rng(seed)) for seed in seeds]
-    write(file, torch.from_numpy(np.stack(made)[:, None]))
-
-
-def make_moving(first: int, file: Path) -> None:
-    size = tuple(int(side) for side in file.stem.split("_")[0].split("x"))
-    seeds = [[12, clips.SIZES.index(size), i] for i in range(first, first + PIECE)]
-    made = [clips.make_clip(begin.photos, np.random.default_rng(seed), size) for seed in seeds]
-    video, motion = np.stack([clip.video for clip in made]), np.stack([clip.motion for clip in made])
-    write(file, (torch.from_numpy(video), torch.from_numpy((motion * 100).round().astype(np.uint8))))
 
 
 def files_of(folder: Path, shards: int, long: int) -> list[Path]:
@@ -73,23 +32,15 @@ def files_of(folder: Path, shards: int, long: int) -> list[Path]:
 
 def make_pool(vae_file: Path, files: list[Path], processes: int = 2, device: str = "cpu") -> None:
     """Makes those of the files (`files_of`) that are missing."""
-    files[0].parent.mkdir(parents=True, exist_ok=True)
-    missing = [(int(file.stem), file) for file in files if not file.exists()]
-    if missing:
-        photos.load(False)
-    in_processes("pool", make_shard, missing, processes, begin_encoding, str(vae_file), device)
+    photos.ensure()
+    in_processes("pool", make_shard, [(int(file.stem), file) for file in files], processes, begin, str(vae_file), device)
 
 
-def begin() -> None:
-    """Of each process: the photographs."""
-    begin.photos = photos.load(False)
-
-
-def begin_encoding(vae_file: str, device: str) -> None:
+def begin(vae_file: str, device: str) -> None:
+    """Of each process: the VAE and the photographs."""
     from ..models import load_vae
 
-    begin()
-    begin.vae = load_vae(vae_file, dtype="fp32", device=device)
+    begin.vae, begin.photos = load_vae(vae_file, dtype="fp32", device=device), photos.load(False)
 
 
 def size_of(number: int) -> tuple[int, int]:

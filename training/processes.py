@@ -15,11 +15,16 @@ import torch
 log = logging.getLogger(__name__)
 
 
-def in_processes(name: str, work: Callable, pieces: Iterable[tuple], count: int, begin: Callable, *begin_with) -> None:
-    """work(*piece) for every piece; begin(*begin_with) once in each of `count` processes. What work raises ends it."""
-    pieces = list(pieces)
+def in_processes(
+    name: str, work: Callable, pieces: Iterable[tuple[object, Path]], count: int, begin: Callable, *begin_with
+) -> None:
+    """work(what, file) for every (what, file) whose file is not there yet; begin(*begin_with) once in each of `count`
+    processes. What work raises ends it."""
+    pieces = [(what, file) for what, file in pieces if not file.exists()]
     if not pieces:
         return
+    for folder in {file.parent for _, file in pieces}:
+        folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(min(count, len(pieces)), get_context("spawn"), quiet, (begin, begin_with)) as workers:
         running = [workers.submit(work, *piece) for piece in pieces]
         try:

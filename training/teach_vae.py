@@ -27,7 +27,7 @@ from ..models.common.types import LatentFormat
 from ..models.easyanimate.config import EasyAnimateVAEConfig
 from ..models.easyanimate.latent import MAGVIT as MAGVIT_FORMAT
 from ..models.easyanimate.vae import EasyAnimateVAE, EnlargingConv3d
-from . import export, pool
+from . import export, pictures, pool
 from .optim import falling, optimizers, reached
 from .precision import autocast_backward
 from .processes import write
@@ -157,11 +157,11 @@ class Stills:
     """Batches of single pictures and their latents."""
 
     def __init__(self, teacher, folder: Path, processes: int):
-        self.pictures, self.teacher = pool.stills(folder, STILL_POOL, processes), teacher
+        self.pictures, self.teacher = pictures.stills(folder, STILL_POOL, processes), teacher
 
     def draw(self, rng, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        pictures = pool.to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
-        pixels = flipped(pictures.to(self.teacher.device), rng)
+        chosen = pool.to_tensor(self.pictures[rng.integers(len(self.pictures), size=count)])
+        pixels = flipped(chosen.to(self.teacher.device), rng)
         return pixels, pool.encoded(self.teacher, pixels), pixels.new_ones(1)
 
 
@@ -217,7 +217,7 @@ def train(
             optimizer.load_state_dict(values)
     rng = np.random.default_rng([7, state["step"]])
     torch.manual_seed(state["step"])
-    pictures, moving = Stills(teacher, runs / "vae", processes), Clips(files, device)
+    still, moving = Stills(teacher, runs / "vae", processes), Clips(files, device)
     gradients, of_stills, of_clips = Steps(trained.parameters()), *BATCH[device.type]
     begun, before, recent, saved_at = time.monotonic(), state["minutes"], [[], []], time.monotonic()
     while (at := reached(state, stills + steps, minutes)) < stills + steps:
@@ -225,7 +225,7 @@ def train(
         alone = early or state["step"] % 2 == 0
         convolution = LastTap if early else AllTaps if alone else None
         run_as(module, convolution)
-        batch = pictures.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
+        batch = still.draw(rng, of_stills) if alone else moving.draw(rng, of_clips)
         done, factor = ((at / stills, 1.0) if early else ((at - stills) / steps, CLIP_SHARE))
         for optimizer, base in zip(both, (MUON_LR, ADAM_LR)):
             optimizer.param_groups[0]["lr"] = base * factor * max(falling(done + 1e-4), 0.02)

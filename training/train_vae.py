@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ..models.wan.config import WanVAEConfig
 from ..models.wan.vae import CausalConv3d, WanVAE
-from . import clips, pool
+from . import clips, pictures
 from .optim import optimizers, rate
+from .pool import to_tensor
 from .precision import autocast_backward
 from .processes import write
 from .replay import Steps
@@ -65,14 +66,14 @@ def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     return (error * weight).mean() + chroma + KL * kl, mse
 
 
-Examples = tuple[Tensor, Tensor | None]  # of one size: pictures, and what moves in them, as pool.moving gives it
+Examples = tuple[Tensor, Tensor | None]  # of one size: pictures, and what moves in them, as pictures.moving gives it
 
 
 def examples_of(name: str, folder: Path, processes: int, device: str) -> list[Examples]:
     """What a stage draws from."""
     if name == "stills":
-        return [(pool.stills(folder, STILL_POOL, processes).to(device), None)]
-    made = [pool.moving(folder, size, CLIP_POOL // len(clips.SIZES), processes) for size in clips.SIZES]
+        return [(pictures.stills(folder, STILL_POOL, processes).to(device), None)]
+    made = [pictures.moving(folder, size, CLIP_POOL // len(clips.SIZES), processes) for size in clips.SIZES]
     return [(video.to(device), motion.to(device)) for video, motion in made]
 
 
@@ -80,10 +81,10 @@ def draw(every: list[Examples], rng, step: int) -> tuple[Tensor, Tensor]:
     """A batch of one size, mirrored at random, and the weight of its errors."""
     video, motion = every[step % len(every)]
     rows = torch.from_numpy(rng.integers(len(video), size=BATCH[video.device.type][len(every) > 1])).to(video.device)
-    pixels, weight = pool.to_tensor(video[rows]), torch.ones(1, device=video.device)
+    pixels, weight = to_tensor(video[rows]), torch.ones(1, device=video.device)
     flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
     if motion is not None:
-        weight = (1 + motion[rows, None] / 50).flip(flips)
+        weight = (1 + motion[rows, None] / 50).flip(flips)  # 3 where everything moves
     return pixels.flip(flips).contiguous(memory_format=torch.channels_last_3d), weight
 
 

@@ -19,8 +19,8 @@ from .pieces import hollow_as_on_a_cpu
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.
 OVERHEAD = 0.8e9
-# What torch's allocator holds and cannot hand out while blocks are swapped, and by how much the prediction was short: on
-# an H100 1.2 GB and 0.5 GB of 20 (benchmarks/LOG.md). Blocks cost little time where they are not on the device.
+# What torch's allocator holds and cannot hand out while blocks are swapped, and by how much the prediction was short: 1.2
+# and 0.5 GB on an H100 (benchmarks/LOG.md), of which OVERHEAD has 0.3. Swapping a few blocks more costs little time.
 SCATTERED = 1.4e9
 
 

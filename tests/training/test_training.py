@@ -21,7 +21,9 @@ from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
-from comfyui_trajectory.training import clips, encoders, export, learn, optim, pool, replay, train_ati
+from comfyui_trajectory.training import (
+    clips, encoders, export, learn, optim, photos, pictures, pool, replay, train_ati,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,6 @@ def test_a_clip_is_the_same_for_the_same_seed_and_its_points_move_with_their_thi
 
 
 def test_a_long_clip_goes_on_where_a_short_one_ends(photographs):
-    pool.begin.photos = photographs
     takes = next(pool.made(photographs, pool.LONG))
     clip = next(take for take in takes if (take.owners == 1).any())
     path = clip.path[:, clip.owners == 1][:, 0]
@@ -69,22 +70,25 @@ def test_a_long_clip_goes_on_where_a_short_one_ends(photographs):
 
 
 def test_pictures_and_clips_for_the_vae_are_made_once(tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr(pool.photos, "load", lambda held_out: photographs)
-    monkeypatch.setattr(pool, "PIECE", 3)
+    monkeypatch.setattr(photos, "load", lambda held_out: photographs)
+    monkeypatch.setattr(photos, "ensure", set)
+    monkeypatch.setattr(pictures, "PIECE", 3)
 
-    def here(name, work, pieces, count, begin):
+    def here(name, work, pieces, count, begin):  # other processes would not see the photographs of this test
         begin()
-        for piece in pieces:
-            made.append(work(*piece))
+        for first, file in pieces:
+            if not file.exists():
+                work(first, file)
+                made.append(file.name)
 
     made = []
-    monkeypatch.setattr(pool, "in_processes", here)
-    stills = pool.stills(tmp_path, 4, 1)
-    assert stills.shape == (4, 1, 96, 96, 3) and sorted(f.name for f in tmp_path.iterdir())[0] == "stills_00000.pt"
-    video, motion = pool.moving(tmp_path, (112, 80), 4, 1)
+    monkeypatch.setattr(pictures, "in_processes", here)
+    stills = pictures.stills(tmp_path, 4, 1)
+    assert stills.shape == (4, 1, 96, 96, 3) and made == ["stills_00000.pt", "stills_00003.pt"]
+    video, motion = pictures.moving(tmp_path, (112, 80), 4, 1)
     assert video.shape == (4, 17, 80, 112, 3) and motion.shape == (4, 17, 80, 112) and 90 < motion.max() <= 100
     made.clear()
-    assert torch.equal(pool.stills(tmp_path, 4, 1), stills) and not made
+    assert torch.equal(pictures.stills(tmp_path, 4, 1), stills) and not made
 
 
 def test_takes_of_a_scene_share_their_first_frame_and_differ_in_motion(photographs):
