@@ -31,8 +31,7 @@ def moving(folder: Path, size: tuple[int, int], count: int, processes: int) -> t
 def pieces(folder: Path, name: str, count: int, make: Callable, processes: int) -> list:
     """What the files <name>_<number of its first>.pt hold."""
     files = [(first, folder / f"{name}_{first:05d}.pt") for first in range(0, count, PIECE)]
-    photos.ensure()
-    in_processes(name, make, files, processes, begin)
+    in_processes(name, make, files, processes, begin, first=photos.ensure)
     return [torch.load(file, weights_only=True) for _, file in files]
 
 

@@ -32,8 +32,8 @@ def files_of(folder: Path, shards: int, long: int) -> list[Path]:
 
 def make_pool(vae_file: Path, files: list[Path], processes: int = 2, device: str = "cpu") -> None:
     """Makes those of the files (`files_of`) that are missing."""
-    photos.ensure()
-    in_processes("pool", make_shard, [(int(file.stem), file) for file in files], processes, begin, str(vae_file), device)
+    numbered = [(int(file.stem), file) for file in files]
+    in_processes("pool", make_shard, numbered, processes, begin, str(vae_file), device, first=photos.ensure)
 
 
 def begin(vae_file: str, device: str) -> None:

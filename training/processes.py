@@ -16,13 +16,15 @@ log = logging.getLogger(__name__)
 
 
 def in_processes(
-    name: str, work: Callable, pieces: Iterable[tuple[object, Path]], count: int, begin: Callable, *begin_with
-) -> None:
-    """work(what, file) for every (what, file) whose file is not there yet; begin(*begin_with) once in each of `count`
-    processes. What work raises ends it."""
+    name: str, work: Callable, pieces: Iterable[tuple[object, Path]], count: int, begin: Callable, *begin_with,
+    first: Callable = lambda: None,
+) -> None:  # fmt: skip
+    """work(what, file) for every (what, file) whose file is not there yet; before, where there is any, first() here, and
+    begin(*begin_with) once in each of `count` processes. What work raises ends it."""
     pieces = [(what, file) for what, file in pieces if not file.exists()]
     if not pieces:
         return
+    first()
     for folder in {file.parent for _, file in pieces}:
         folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(min(count, len(pieces)), get_context("spawn"), quiet, (begin, begin_with)) as workers:

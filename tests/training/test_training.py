@@ -71,10 +71,9 @@ def test_a_long_clip_goes_on_where_a_short_one_ends(photographs):
 
 def test_pictures_and_clips_for_the_vae_are_made_once(tmp_path, photographs, monkeypatch):
     monkeypatch.setattr(photos, "load", lambda held_out: photographs)
-    monkeypatch.setattr(photos, "ensure", set)
     monkeypatch.setattr(pictures, "PIECE", 3)
 
-    def here(name, work, pieces, count, begin):  # other processes would not see the photographs of this test
+    def here(name, work, pieces, count, begin, first):  # other processes would not see the photographs of this test
         begin()
         for first, file in pieces:
             if not file.exists():
