@@ -18,6 +18,7 @@ from comfyui_trajectory.models.cogvideox.config import CogVideoXConfig
 from comfyui_trajectory.models.cogvideox.positions import rotary_positions
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.common.checkpoint import rename
+from comfyui_trajectory.models.common.onednn import use_onednn
 from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
 from comfyui_trajectory.models.easyanimate.detect import DIFFUSERS as EASYANIMATE_KEYS
 from comfyui_trajectory.models.easyanimate.transformer import EasyAnimateTransformer
@@ -45,7 +46,11 @@ def randomised(module: nn.Module) -> nn.Module:
             parameter.normal_(std=parameter[0].numel() ** -0.5)
         else:
             parameter.normal_(std=0.1).add_(1.0)
-    return module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)
+    weight = next(module.parameters())
+    if weight.dtype == torch.float32 and weight.device.type == "cpu":
+        use_onednn(module)  # as loading does
+    return module
 
 
 def under_other_names(ours: nn.Module, theirs: nn.Module, key_map, **fixed) -> nn.Module:

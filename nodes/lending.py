@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.common.onednn import PLAIN
 from ..models.common.ops import CastEmbedding, CastLinear
 
 LENT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # nearly all weights; each has its like in comfy.ops
@@ -62,7 +63,7 @@ def lend(module: nn.Module, ops) -> None:
 @cache
 def joined(own: type, hosts: type) -> type:
     """`own`, whose super() is the host's layer."""
-    return hosts if own in LENT else type(own.__name__, (own, hosts), {})
+    return hosts if own in (*LENT, *PLAIN) else type(own.__name__, (own, hosts), {})
 
 
 @cache

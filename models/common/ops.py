@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ModelError
+from .onednn import PLAIN, use_onednn
 from .pieces import PIECE
 
 E4M3 = torch.float8_e4m3fn
@@ -107,6 +108,8 @@ def prepare(module: nn.Module, dtype: str, device, keep: Sequence[str] = SENSITI
     """Settles a loaded module's dtypes by one of DTYPES for use on `device`; returns what it computes in."""
     storage, compute = resolve_dtype(dtype, device)
     apply_dtype(module, storage, compute, keep)
+    if compute == torch.float32 and torch.device(device).type == "cpu":
+        use_onednn(module)
     return compute
 
 
@@ -188,7 +191,7 @@ def _convert(layer: nn.Module, dtype: torch.dtype, except_for: Sequence[str] = (
 
 
 def _is_plain_linear(layer: nn.Module) -> bool:
-    return type(layer) in (nn.Linear, CastLinear)
+    return type(layer) in (*PLAIN, CastLinear)
 
 
 def _check_scale(layer: nn.Linear) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .onednn import PLAIN
+
 # Of what lies between two layers at once. A whole clip's would be the largest tensor of a step; and up to 32 MiB glibc
 # gives memory again that it had before, where larger pieces come from the system each time, page by page.
 PIECE = 24 * 2**20  # bytes
@@ -32,7 +34,7 @@ def in_pieces(work: Callable[[Tensor], Tensor], x: Tensor, widest: nn.Linear) ->
     """
     most = PIECE if x.device.type in of_cpus else LARGE_PIECE
     rows = max(1, most // (len(x) * widest.out_features * x.element_size()))
-    if rows >= x.shape[1] or type(widest) is not nn.Linear or torch.is_grad_enabled():
+    if rows >= x.shape[1] or type(widest) not in PLAIN or torch.is_grad_enabled():
         return work(x)
     result = torch.empty_like(x)
     for start in range(0, x.shape[1], rows):

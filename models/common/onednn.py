@@ -1,0 +1,54 @@
+"""Linear layers of float32 models on a CPU, multiplied by oneDNN where torch has it: F.linear takes MKL there, which is
+slower on AMD's processors. The operator is the one that torch's own compiler puts in the place of F.linear
+(pytorch torch/_inductor/fx_passes/mkldnn_fusion.py)."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+class OneDNNLinear(nn.Linear):
+    """A Linear layer that is as any other where it is not in float32 on a CPU, or learns, or is compiled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        fits = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
+        if not fits or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return super().forward(x)
+        return product(x, self.weight, self.bias)
+
+
+PLAIN = (nn.Linear, OneDNNLinear)  # those whose weight is multiplied as it is
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.linear: [..., in] and [out, in] -> [..., out]."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@cache
+def available() -> bool:
+    """Whether torch has the operator and it still does what it should: it is not a public one."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    on = {"device": "cpu", "dtype": torch.float32}
+    x, weight, bias = torch.ones(1, 3, 4, **on), torch.ones(2, 4, **on), torch.ones(2, **on)
+    try:
+        return torch.equal(product(x, weight, bias), F.linear(x, weight, bias))
+    except (AttributeError, RuntimeError, TypeError) as error:
+        log.info("oneDNN's products are not used: %s", str(error).strip().splitlines()[0])
+        return False
+
+
+def use_onednn(module: nn.Module) -> None:
+    """Lets the plain Linear layers of `module` multiply by oneDNN on a CPU."""
+    if available():
+        for layer in module.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = OneDNNLinear

@@ -1,0 +1,60 @@
+"""Products by oneDNN: the numbers of F.linear, plain layers wherever they are not of use."""
+
+from __future__ import annotations
+
+import comfyui_trajectory.models.common.onednn as onednn
+import pytest
+import torch
+from comfyui_trajectory.models.common.ops import CastLinear, prepare, store_fp8
+from torch import nn
+
+
+def layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 8, bias=False)).requires_grad_(False)
+
+
+INPUTS = {
+    "tokens": torch.randn(2, 10, 32), "a piece": torch.randn(2, 10, 32)[:, 3:], "channels first": torch.randn(1, 32, 10).mT,
+    "rows": torch.randn(5, 32), "one row": torch.randn(32), "none": torch.randn(0, 32), "grids": torch.randn(2, 3, 4, 5, 32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@torch.no_grad()
+def test_the_numbers_are_those_of_plain_layers_for_any_shape(name: str) -> None:
+    plain, fast = layers(), layers()
+    prepare(fast, "fp32", "cpu")
+    assert onednn.available() == (type(fast[0]) is onednn.OneDNNLinear)
+    torch.testing.assert_close(fast(INPUTS[name]), plain(INPUTS[name]))
+
+
+@torch.enable_grad()
+def test_a_layer_that_learns_gets_its_gradient() -> None:
+    fast = layers().requires_grad_(True)
+    prepare(fast, "fp32", "cpu")
+    fast(INPUTS["rows"]).sum().backward()
+    assert fast[0].weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_only_float32_on_a_cpu_is_changed() -> None:
+    half, small = layers(), layers()
+    prepare(half, "bf16", "cpu")
+    assert type(half[0]) is nn.Linear
+    prepare(small, "fp32", "cpu")
+    store_fp8(small)
+    assert type(small[0]) is CastLinear
+
+
+def test_an_operator_that_is_gone_or_changed_is_not_used(monkeypatch, caplog) -> None:
+    def gone(*_):
+        raise TypeError("_linear_pointwise() takes 7 arguments")
+
+    for changed in (gone, lambda x, weight, bias: torch.zeros(1, 3, 2)):
+        monkeypatch.setattr(onednn, "product", changed)
+        onednn.available.cache_clear()
+        module = layers()
+        onednn.use_onednn(module)
+        assert type(module[0]) is nn.Linear
+    onednn.available.cache_clear()
