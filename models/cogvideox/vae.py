@@ -30,12 +30,13 @@ class CausalConv3d(nn.Module):
         self.conv = WindowConv3d(in_channels, out_channels, kernel, padding=(0, kernel // 2, kernel // 2))
         self.history = kernel - 1
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
+        """spare: x is not used again, by what gave it either."""
         frames = as_frames(x)
         if self.history:
             frames = [*stream.get(self, [frames[0]] * self.history), *frames]
             stream[self] = remembered(frames[-self.history :])
-        return self.conv(Window(frames))
+        return self.conv(Window(frames, spare))
 
 
 class GroupNorm(ClipNorm):
@@ -87,8 +88,8 @@ class ResidualBlock(nn.Module):
         self.conv_shortcut = WindowConv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
-        h = self.conv1(silu(self.norm1(x, latents, stream)), stream)
-        h = self.conv2(silu(self.norm2(h, latents, stream)), stream)
+        h = self.conv1(silu(self.norm1(x, latents, stream)), stream, spare=True)
+        h = self.conv2(silu(self.norm2(h, latents, stream)), stream, spare=True)
         return added(h, x if self.conv_shortcut is None else self.conv_shortcut(Window(as_frames(x))))
 
 

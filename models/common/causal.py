@@ -13,13 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+STRIP = 2 * 2**20  # bytes of a frame that is made some rows at a time
+
 
 class Window:
     """The frames that a convolution sees, oldest first: each [batch, channels, height, width], or None for one of
-    zeros. It has a tensor's dtype and device, by which a host's layers know where to bring their weights."""
+    zeros. It has a tensor's dtype and device, by which a host's layers know where to bring their weights. spare: what
+    is no longer seen is not used by others either, so that a frame of the output may lie in its place."""
 
-    def __init__(self, frames: list[Tensor | None]):
-        self.frames = frames
+    def __init__(self, frames: list[Tensor | None], spare: bool = False):
+        self.frames, self.spare = frames, spare
         self.dtype, self.device = frames[-1].dtype, frames[-1].device
 
 
@@ -30,7 +33,7 @@ class WindowConv3d(nn.Conv3d):
         frames, length, step = window.frames, self.kernel_size[0], self.stride[0]
         if by_pictures(frames[-1]):
             count = (len(frames) - length) // step + 1
-            return as_clip((self.pictures(taken(frames, length, step), weight, bias) for _ in range(count)), count)
+            return as_clip((self.next_frame(window, weight, bias) for _ in range(count)), count)
         seen = [frame for frame in frames if frame is not None]
         if len(seen) == 1:  # the first frame, before which there are zeros
             return self.whole(seen, weight[:, :, -1:], bias)
@@ -39,9 +42,21 @@ class WindowConv3d(nn.Conv3d):
     def whole(self, frames: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv3d(torch.stack(frames, 2), weight, bias, self.stride, (0, *self.padding[1:]))
 
-    def pictures(self, frames: list[Tensor | None], weight: Tensor, bias: Tensor | None) -> Tensor:
-        """One frame of the output. A frame that stands at several places is convolved once, with the sum of their
-        weights. The list is emptied: what no later frame sees makes room on the way."""
+    def next_frame(self, window: Window, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """One frame of the output; the window moves on."""
+        seen = window.frames[: self.kernel_size[0]]
+        del window.frames[: self.stride[0]]
+        place = None
+        if window.spare and not any(seen[0] is frame for frame in window.frames):
+            place = seen[0]
+        return self.pictures(seen, weight, bias, place)
+
+    def pictures(
+        self, frames: list[Tensor | None], weight: Tensor, bias: Tensor | None, place: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """The sum of a convolution of each frame. A frame that stands at several places is convolved once, with the sum
+        of their weights. place: a frame that the result may overwrite. The list is emptied: what nothing else holds
+        makes room on the way."""
         taps: dict[int, tuple[Tensor, Tensor]] = {}
         for i, frame in enumerate(frames):
             if frame is not None:
@@ -50,6 +65,9 @@ class WindowConv3d(nn.Conv3d):
         waiting, total, frame = [*taps.values()][::-1], None, None
         taps.clear()
         frames.clear()
+        rows = self.rows_at_once(waiting[0][0])
+        if rows:
+            return self.in_strips(waiting[::-1], bias, rows, place)
         while waiting:
             frame, tap = waiting.pop()
             part = self.picture(frame, tap, bias if total is None else None)
@@ -58,6 +76,43 @@ class WindowConv3d(nn.Conv3d):
 
     def picture(self, frame: Tensor, tap: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(frame, tap, bias, self.stride[1:], self.padding[1:])
+
+    def rows_at_once(self, frame: Tensor) -> int:
+        """How many rows of the output a strip has; 0 where it is not made in strips."""
+        batch, _, height, width = frame.shape
+        rows = STRIP // (batch * self.out_channels * width * frame.element_size())
+        same_size = self.stride[1:] == (1, 1) and self.padding[1] == self.kernel_size[1] // 2
+        return max(rows, 4) if same_size and max(rows, 4) < height and not torch.is_grad_enabled() else 0
+
+    def in_strips(
+        self, taps: list[tuple[Tensor, Tensor]], bias: Tensor | None, rows: int, place: Tensor | None
+    ) -> Tensor:  # fmt: skip
+        """The sum of a convolution of each frame, some rows of it at a time: what is added up stays in the processor's
+        cache. A strip is written when the next one is made, which sees the last rows of what may be overwritten."""
+        batch, _, height, width = taps[0][0].shape
+        if place is None or place.shape[1] != self.out_channels:
+            place = taps[0][0].new_empty(batch, height, width, self.out_channels).movedim(-1, 1)
+        before = None
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            strip = None
+            for frame, tap in taps:
+                part = self.strip(frame, top, bottom, tap, bias if strip is None else None)
+                strip = part if strip is None else strip.add_(part)
+            if before is not None:
+                place[:, :, top - rows : top] = before
+            before = strip
+        place[:, :, height - before.shape[2] :] = before
+        return place
+
+    def strip(self, frame: Tensor, top: int, bottom: int, tap: Tensor, bias: Tensor | None) -> Tensor:
+        """Rows `top` to `bottom` of `picture`."""
+        (reach, across), height = self.padding[1:], frame.shape[2]
+        first, last = max(top - reach, 0), min(bottom + reach, height)
+        if (first, last) == (top - reach, bottom + reach):
+            return F.conv2d(frame[:, :, first:last], tap, bias, padding=(0, across))
+        whole = F.conv2d(frame[:, :, first:last], tap, bias, padding=(reach, across))
+        return whole[:, :, top - first : bottom - first]
 
 
 def enlarged(frame: Tensor) -> Tensor:
@@ -165,13 +220,6 @@ def as_clip(frames: Iterable[Tensor], count: int) -> Tensor:
                 clip = frame.new_empty(batch, count, height, width, channels).movedim(-1, 1)
         clip[:, :, i] = frame
     return clip
-
-
-def taken(frames: list, length: int, step: int) -> list:
-    """The first `length` of a list, from which the first `step` are removed."""
-    seen = frames[:length]
-    del frames[:step]
-    return seen
 
 
 def remembered(frames: Sequence[Tensor | None]) -> list[Tensor | None]:

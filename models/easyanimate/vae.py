@@ -31,15 +31,20 @@ class CausalConv3d(WindowConv3d):
     def __init__(self, in_channels: int, out_channels: int, stride: int | tuple = 1, padding: int = 1):
         super().__init__(in_channels, out_channels, 3, stride, (0, padding, padding))
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
+        """spare: x is not used again, by what gave it either."""
         frames = as_frames(x)
         past = stream.get(self, [frames[0]] * HISTORY)
         stream[self] = remembered([*past, *frames][-HISTORY:])
-        return super().forward(Window([*(past[-1:] if self.stride[0] == 2 and not stream.first else past), *frames]))
+        frames = [*(past[-1:] if self.stride[0] == 2 and not stream.first else past), *frames]
+        return super().forward(Window(frames, spare))
 
 
 class EnlargingConv3d(CausalConv3d):
     """The same over frames of twice the size, of which it remembers the small ones."""
+
+    def rows_at_once(self, frame: Tensor) -> int:
+        return 0
 
     def picture(self, frame: Tensor, tap: Tensor, bias: Tensor | None) -> Tensor:
         if torch.is_grad_enabled():
@@ -58,8 +63,8 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv3d(in_dim, out_dim, 1) if in_dim != out_dim else nn.Identity()
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        h = self.conv1(silu(self.norm1(x)), stream)
-        h = self.conv2(silu(self.norm2(h)), stream)
+        h = self.conv1(silu(self.norm1(x)), stream, spare=True)
+        h = self.conv2(silu(self.norm2(h)), stream, spare=True)
         return added(h, self.shortcut(x))
 
 
@@ -164,9 +169,9 @@ class Decoder(nn.Module):
         for i, level in enumerate(self.up_blocks[start:], start):
             x = level(x, stream)
             if x.shape[2] > 1:
-                parts, x = x.split(1, dim=2), None
-                for part in parts:
-                    yield from self.frames(part, i + 1, stream)
+                parts, x = [part.clone() for part in x.split(1, dim=2)], None  # each is gone once it is used
+                while parts:
+                    yield from self.frames(parts.pop(0), i + 1, stream)
                 return
         yield self.conv_out(silu(self.conv_norm_out(x)), stream)
 

@@ -30,12 +30,13 @@ class CausalConv3d(WindowConv3d):
         super().__init__(in_channels, out_channels, kernel, stride, (0, *padding[1:]))
         self.history = 2 * padding[0]  # zero frames before the clip, remembered frames within it
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
+        """spare: x is not used again, by what gave it either."""
         frames = as_frames(x)
         if self.history:
             frames = [*stream.get(self, (None,) * self.history), *frames]
             stream[self] = remembered(frames[-self.history :])
-        return super().forward(Window(frames))
+        return super().forward(Window(frames, spare))
 
 
 class LastConv3d(CausalConv3d):
@@ -88,8 +89,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         norm1, _, conv1, norm2, _, _, conv2 = self.residual
-        h = conv1(silu(norm1(x)), stream)
-        h = conv2(silu(norm2(h, spare=True)), stream)
+        h = conv1(silu(norm1(x)), stream, spare=True)
+        h = conv2(silu(norm2(h, spare=True)), stream, spare=True)
         return added(h, self.shortcut(x, stream) if isinstance(self.shortcut, CausalConv3d) else x)
 
 
@@ -211,9 +212,9 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.upsamples[start:], start):
             x = layer(x, stream)
             if x.shape[2] > 1:
-                parts, x = x.split(1, dim=2), None
-                for part in parts:
-                    yield from self.frames(part, i + 1, stream)
+                parts, x = [part.clone() for part in x.split(1, dim=2)], None  # each is gone once it is used
+                while parts:
+                    yield from self.frames(parts.pop(0), i + 1, stream)
                 return
         norm, _, conv = self.head
         yield conv(silu(norm(x, spare=True)), stream)
