@@ -26,7 +26,7 @@ from .files import read_image, read_video
 from .generate import ModelFiles, Pipeline, overlay, save, show_bars
 
 EXAMPLE_IMAGE, EXAMPLE_TRACKS = EXAMPLES / "cloud.jpg", EXAMPLES / "cloud.json"
-EXAMPLE_PROMPT = "a white cloud drifts over the mountains"
+EXAMPLE_PROMPT = "a white cloud drifts away"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
