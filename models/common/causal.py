@@ -7,11 +7,13 @@ remember are the frames themselves and no copy of them. Activations stay [batch,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .stream import Stream
 
 STRIP = 2 * 2**20  # bytes of a frame that is made some rows at a time
 
@@ -233,6 +235,19 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     """Clips one after another as one."""
     count = sum(part.shape[2] for part in parts)
     return parts[0] if len(parts) == 1 else as_clip((frame for part in parts for frame in part.unbind(2)), count)
+
+
+def one_by_one(layers: Sequence[Callable[[Tensor, Stream], Tensor]], x: Tensor, stream: Stream) -> Iterator[Tensor]:
+    """Each frame of what layers make of a clip [batch, channels, frames, height, width]: what becomes of one is done
+    before the next, and none stays longer than it is used."""
+    for i, layer in enumerate(layers):
+        if x.shape[2] > 1:
+            parts, x = [part.clone() for part in x.split(1, dim=2)], None
+            while parts:
+                yield from one_by_one(layers[i:], parts.pop(0), stream)
+            return
+        x = layer(x, stream)
+    yield x
 
 
 def silu(x: Tensor) -> Tensor:

@@ -9,14 +9,15 @@ whole clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.causal import (
-    FrameNorm, Window, WindowConv3d, added, as_frames, enlarged, enlarged_convolution, joined, remembered, silu,
+    FrameNorm, Window, WindowConv3d, added, as_frames, enlarged, enlarged_convolution, joined, one_by_one,
+    remembered, silu,
 )  # fmt: skip
 from ..common.errors import ModelError
 from ..common.stream import Stream
@@ -162,18 +163,10 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.mid_block(self.conv_in(x, stream), stream)
-        return torch.cat([frame for part in x.split(1, dim=2) for frame in self.frames(part, 0, stream)], dim=2)
+        return torch.cat([*one_by_one([*self.up_blocks, self.last], x, stream)], dim=2)
 
-    def frames(self, x: Tensor, start: int, stream: Stream) -> Iterator[Tensor]:
-        """The video of x from level `start` on, a frame at a time: what becomes of one is done before the next."""
-        for i, level in enumerate(self.up_blocks[start:], start):
-            x = level(x, stream)
-            if x.shape[2] > 1:
-                parts, x = [part.clone() for part in x.split(1, dim=2)], None  # each is gone once it is used
-                while parts:
-                    yield from self.frames(parts.pop(0), i + 1, stream)
-                return
-        yield self.conv_out(silu(self.conv_norm_out(x)), stream)
+    def last(self, x: Tensor, stream: Stream) -> Tensor:
+        return self.conv_out(silu(self.conv_norm_out(x)), stream)
 
 
 class EasyAnimateVAE(nn.Module):

@@ -7,14 +7,12 @@ remember of earlier frames lives in a `Stream`, so that a chunk of any length gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.causal import (
-    EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, by_pictures, joined, remembered, silu,
+    EnlargingConv2d, Window, WindowConv3d, added, as_clip, as_frames, by_pictures, joined, one_by_one, remembered, silu,
 )  # fmt: skip
 from ..common.stream import Stream
 from .config import WanVAEConfig
@@ -205,19 +203,11 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = run(self.middle, self.conv1(x, stream), stream)
-        return torch.cat([frame for part in x.split(1, dim=2) for frame in self.frames(part, 0, stream)], dim=2)
+        return torch.cat([*one_by_one([*self.upsamples, self.last], x, stream)], dim=2)
 
-    def frames(self, x: Tensor, start: int, stream: Stream) -> Iterator[Tensor]:
-        """The video of x from layer `start` on, a frame at a time: what becomes of one is done before the next."""
-        for i, layer in enumerate(self.upsamples[start:], start):
-            x = layer(x, stream)
-            if x.shape[2] > 1:
-                parts, x = [part.clone() for part in x.split(1, dim=2)], None  # each is gone once it is used
-                while parts:
-                    yield from self.frames(parts.pop(0), i + 1, stream)
-                return
+    def last(self, x: Tensor, stream: Stream) -> Tensor:
         norm, _, conv = self.head
-        yield conv(silu(norm(x, spare=True)), stream)
+        return conv(silu(norm(x, spare=True)), stream)
 
 
 class WanVAE(nn.Module):
