@@ -104,7 +104,7 @@ def start_as_stills(module: nn.Module) -> None:
 class LastTap(nn.Conv3d):
     """What a 3D convolution makes of one frame while only its last tap acts."""
 
-    def forward(self, x: Tensor | Window, stream=None) -> Tensor:
+    def forward(self, x: Tensor | Window, stream=None, spare: bool = False) -> Tensor:
         return self.of_frame(x, self.weight[:, :, -1])
 
     def of_frame(self, x: Tensor | Window, weight: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class LastTap(nn.Conv3d):
 class AllTaps(LastTap):
     """What a 3D convolution makes of one frame that is repeated."""
 
-    def forward(self, x: Tensor | Window, stream=None) -> Tensor:
+    def forward(self, x: Tensor | Window, stream=None, spare: bool = False) -> Tensor:
         return self.of_frame(x, self.weight.sum(2))
 
 
