@@ -80,11 +80,12 @@ class WindowConv3d(nn.Conv3d):
         return F.conv2d(frame, tap, bias, self.stride[1:], self.padding[1:])
 
     def rows_at_once(self, frame: Tensor) -> int:
-        """How many rows of the output a strip has; 0 where it is not made in strips."""
+        """How many rows of the output a strip has; 0 where it is not made in strips, of which it takes more than two:
+        else the seams cost more time than the cache saves."""
         batch, _, height, width = frame.shape
-        rows = STRIP // (batch * self.out_channels * width * frame.element_size())
+        rows = max(STRIP // (batch * self.out_channels * width * frame.element_size()), 4)
         same_size = self.stride[1:] == (1, 1) and self.padding[1] == self.kernel_size[1] // 2
-        return max(rows, 4) if same_size and max(rows, 4) < height and not torch.is_grad_enabled() else 0
+        return rows if same_size and 2 * rows < height and not torch.is_grad_enabled() else 0
 
     def in_strips(
         self, taps: list[tuple[Tensor, Tensor]], bias: Tensor | None, rows: int, place: Tensor | None
