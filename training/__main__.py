@@ -20,7 +20,7 @@ BY_DEVICE = {  # defaults on a CPU and on a GPU, and what they are of
     "minutes-clips": (22.0, 1.7, "of ATI's VAE on clips"),
     "minutes-taught": (10.0, 1.0, "at most, of each half of another system's VAE"),
     "minutes-transformer": (95.0, 4.5, "of it"),
-    "shards": (112, 192, "64 clips each, for the transformer"),
+    "shards": (84, 192, "64 clips each, for the transformer"),
 }
 
 
