@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from comfyui_trajectory.models import (
     TextConditioning,
+    embedded,
     load_image_encoder,
     load_model,
     load_text_encoder,
@@ -22,7 +23,7 @@ from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.training import (
-    clips, encoders, export, learn, optim, photos, pictures, pool, replay, train_ati,
+    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, train_ati,
 )  # fmt: skip
 
 
@@ -175,6 +176,15 @@ def test_exported_files_load_and_sample_as_trained(files):
     )  # fmt: skip
     latents = sample(model, TextConditioning(tokens[None]), motion, steps=2, cfg=1.0, shift=3.0, scheduler="euler")
     assert latents.shape == (1, 16, 2, 4, 6) and latents.isfinite().all()
+
+
+def test_a_clip_that_is_judged_is_followed_best_as_it_was_made_and_next_best_through_the_vae_alone(photographs):
+    models = evaluate.Models.load(embedded("vae").parent, "ati")
+    case = next(case for case in evaluate.cases(photographs, 20) if not case[1].camera)
+    row, sheet = evaluate.judge(models, *case)
+    assert row["truth"] < row["rebuilt"] < row["still"]
+    assert row["truth"] < 2 and row["rebuilt"] < row["without"]
+    assert sheet.ndim == 3 and sheet.std() > 10
 
 
 def test_every_file_says_where_it_comes_from(files):
