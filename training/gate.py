@@ -1,5 +1,5 @@
-"""What must be true of the VAE before a transformer is trained on it: stills, saturated colours, moving points. Also
-where the trained module becomes the file."""
+"""What must be true of the VAE before a transformer is trained on it: stills, clips, saturated colours. (Moving points:
+`rebuilt` in evaluate.py.) Also where the trained module becomes the file."""
 
 from __future__ import annotations
 
