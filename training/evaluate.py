@@ -35,7 +35,8 @@ from ..trajectory import Tracks
 from ..trajectory.draw import contact_sheet, draw_tracks
 from ..trajectory.score import score
 from ..trajectory.spread import spread
-from . import clips, photos
+from . import clips, gate, photos
+from .pool import to_tensor
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +70,12 @@ class Models:
             tracks, vae=self.vae, image=image, width=size[0], height=size[1], frames=clips.FRAMES, **tokens
         )
         latents = sample(self.model, self.text, motion, seed=seed, **self.sampling)
-        return self.decoded(latents)
+        return shown(self.vae.decode(latents))
 
-    def rebuilt(self, video: Tensor) -> Tensor:
-        """What the VAE alone makes of a video, both [frames, height, width, 3] in 0..1."""
-        return self.decoded(self.vae.encode(video.permute(3, 0, 1, 2)[None] * 2 - 1))
 
-    def decoded(self, latents: Tensor) -> Tensor:
-        return self.vae.decode(latents)[0].permute(1, 2, 3, 0) / 2 + 0.5
+def shown(pixels: Tensor) -> Tensor:
+    """The first video of a VAE's pixels: [frames, height, width, 3] in 0..1"""
+    return pixels[0].permute(1, 2, 3, 0) / 2 + 0.5
 
 
 def cases(held_out: dict, count: int):
@@ -110,7 +109,8 @@ def judge(models: Models, number: int, clip: clips.Clip, size: tuple[int, int]) 
     videos = {"with": models.video(truth[:1], tracks, size, number)}
     seconds = time.monotonic() - begun
     videos["without"] = models.video(truth[:1], None, size, number)
-    videos |= {"rebuilt": models.rebuilt(truth), "truth": truth}
+    videos["rebuilt"] = shown(gate.rebuild(models.vae, to_tensor(clip.video[None])))  # no transformer
+    videos["truth"] = truth
     scores = {way: score(video, asked) for way, video in videos.items()}
     stays = replace(
         asked, path=asked.path[asked.visibility.int().argmax(0), torch.arange(asked.count)].expand_as(asked.path)
