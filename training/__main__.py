@@ -16,8 +16,9 @@ RUNS = Path(__file__).parent / "runs"
 STEPS = 100_000  # more than the minutes hold
 LONG_SHARDS = {"tora": 64}
 BY_DEVICE = {  # defaults on a CPU and on a GPU, and what they are of
-    "minutes-stills": (11.0, 0.8, "of ATI's VAE on single pictures"),
-    "minutes-clips": (22.0, 1.7, "of ATI's VAE on clips"),
+    "minutes-shallow": (9.0, 0.0, "of ATI's VAE without its residual blocks, first"),
+    "minutes-stills": (8.0, 0.8, "of ATI's VAE on single pictures"),
+    "minutes-clips": (19.0, 1.7, "of ATI's VAE on clips"),
     "minutes-taught": (10.0, 1.0, "at most, of each half of another system's VAE"),
     "minutes-transformer": (95.0, 4.5, "of it"),
     "shards": (84, 192, "64 clips each, for the transformer"),

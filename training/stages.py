@@ -50,8 +50,10 @@ def run_photos(options) -> None:
 def run_vae(options) -> None:
     from . import train_vae
 
-    minutes = options.minutes_stills, options.minutes_clips
-    train_vae.train(options.runs, *minutes, options.processes, options.device)
+    quarter = options.minutes_shallow / 4
+    minutes = quarter, 3 * quarter, options.minutes_stills, options.minutes_clips
+    minutes = dict(zip(train_vae.STAGES, minutes, strict=True))
+    train_vae.train(options.runs, minutes, options.processes, options.device)
 
 
 def run_fold(options) -> None:

@@ -1,12 +1,16 @@
-"""Trains the small Wan VAE: on stills first, then on clips. Resumable; logs to training/runs/vae.log.
+"""Trains the small Wan VAE, on stills and on clips: without its residual blocks first, then whole. Resumable.
 
-Exactly the shipped module is trained.
+Exactly the shipped module is trained. What leads past its residual and attention blocks is a tenth of the work and
+learns the same decibels in a tenth of the time: nearly a linear code of blocks of pixels. The blocks then begin at zero
+and add to it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.wan.config import WanVAEConfig
-from ..models.wan.vae import CausalConv3d, WanVAE
+from ..models.wan.vae import AttentionBlock, CausalConv3d, ResidualBlock, WanVAE
 from . import clips, pictures
 from .optim import optimizers, rate
 from .pool import to_tensor
@@ -27,6 +31,13 @@ from .replay import Steps
 log = logging.getLogger(__name__)
 
 CONFIG = WanVAEConfig(dim=16)
+STAGES = {  # pictures of each, whether the blocks are left out, factor of the learning rates
+    "shallow stills": ("stills", True, 1.0),
+    "shallow clips": ("clips", True, 0.5),
+    "stills": ("stills", False, 1.0),
+    "clips": ("clips", False, 0.25),
+}
+GENTLY = 0.4  # factor of the learning rates of the whole, where shallow stages came before
 BATCH = {"cpu": (16, 2), "cuda": (64, 16)}  # of stills, of clips
 STILL_POOL, CLIP_POOL = 9000, 2400
 KL = 2e-4
@@ -48,6 +59,31 @@ def build() -> WanVAE:
         if name.endswith("residual.6"):
             layer.weight.data *= 0.3
     return module
+
+
+def blocks(module: WanVAE) -> Iterator[ResidualBlock | AttentionBlock]:
+    return (layer for layer in module.modules() if isinstance(layer, (ResidualBlock, AttentionBlock)))
+
+
+@contextmanager
+def shallow(module: WanVAE):
+    """Within: its blocks do nothing but to change the number of channels where that changes. Afterwards what they add
+    begins at zero."""
+
+    def past(block, x: Tensor, stream) -> Tensor:
+        shortcut = getattr(block, "shortcut", None)
+        return shortcut(x, stream) if isinstance(shortcut, CausalConv3d) else x
+
+    for block in blocks(module):
+        block.forward = partial(past, block)
+    try:
+        yield
+    finally:
+        for block in blocks(module):
+            del block.forward
+    for block in blocks(module):
+        last = block.proj if isinstance(block, AttentionBlock) else block.residual[-1]
+        torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
 
 
 def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,32 +125,35 @@ def draw(every: list[Examples], rng, step: int) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    runs: Path, minutes_stills: float, minutes_clips: float, processes: int, device: str = "cpu", muon_lr=0.01,
-    adam_lr=1e-3,
-) -> WanVAE:  # fmt: skip
-    """The trained module; the state in `runs`/vae.pt is taken up where it was left."""
+    runs: Path, minutes: dict[str, float], processes: int, device: str = "cpu", muon_lr=0.01, adam_lr=1e-3
+) -> WanVAE:
+    """The trained module; the state in `runs`/vae.pt is taken up where it was left. minutes: of each of STAGES; of none
+    it is left out."""
     runs.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     module = build().to(device)
     file = runs / "vae.pt"
     state = {"stage": 0, "spent": 0.0, "step": 0}
-    stages = (("stills", minutes_stills, 1.0), ("clips", minutes_clips, 0.25))
     saved = torch.load(file, weights_only=True, map_location=device) if file.exists() else None
     if saved:
         state = saved["state"]
         module.load_state_dict(saved["module"])
-    for number, (name, minutes, share) in enumerate(stages):
-        if number < state["stage"]:
+    for number, (name, (shown, without_blocks, share)) in enumerate(STAGES.items()):
+        if number < state["stage"] or not minutes[name]:
             continue
-        both = optimizers(module, muon_lr * share, adam_lr * share)
-        if saved and number == state["stage"] and saved["optimizers"]:
+        state = state if number == state["stage"] else {"stage": number, "spent": 0.0, "step": 0}
+        if not without_blocks and any(minutes[earlier] for earlier, stage in STAGES.items() if stage[1]):
+            share *= GENTLY
+        bases = [muon_lr * share, adam_lr * share]
+        both = optimizers(module, *bases)
+        if saved and number == saved["state"]["stage"] and saved["optimizers"]:
             for optimizer, values in zip(both, saved["optimizers"]):
                 optimizer.load_state_dict(values)
-        bases = [muon_lr * share, adam_lr * share]
-        run_stage(module, both, bases, name, minutes, state, file, examples_of(name, runs / "vae", processes, device))
+        with shallow(module) if without_blocks else nullcontext():
+            every = examples_of(shown, runs / "vae", processes, device)
+            run_stage(module, both, bases, name, minutes[name], state, file, every)
         state = {"stage": number + 1, "spent": 0.0, "step": 0}
         save(file, module, [], state)
-        saved = None
     return module
 
 
