@@ -23,7 +23,7 @@ from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.training import (
-    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, train_ati,
+    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, train_ati, train_vae,
 )  # fmt: skip
 
 
@@ -216,6 +216,45 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
     last = torch.load(tmp_path / "ati.pt", weights_only=True)
     assert (first["state"]["step"], last["state"]["step"]) == (1, 3)
     assert any((first["student"][name] != value).any() for name, value in last["student"].items())
+
+
+def test_a_vae_that_was_trained_without_its_blocks_is_the_same_when_they_come_in():
+    torch.manual_seed(0)
+    module, pixels = train_vae.build(), torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    with train_vae.shallow(module), torch.enable_grad():
+        latents = module.encode(pixels)
+        alone = module.decode(latents)
+        alone.sum().backward()
+        took_part = {name for name, p in module.named_parameters() if p.grad is not None}
+    assert took_part and not any("residual" in name or "middle" in name for name in took_part)
+    torch.testing.assert_close(module.decode(module.encode(pixels)), alone)
+    with torch.enable_grad():
+        module.decode(module.encode(pixels)).sum().backward()
+    assert all(block.residual[-1].weight.grad.any() for block in train_vae.blocks(module) if hasattr(block, "residual"))
+
+
+def test_stages_of_the_vae_without_minutes_are_left_out_and_done_ones_not_repeated(tmp_path, monkeypatch):
+    ran = []
+
+    def run_stage(module, both, bases, name, minutes, state, file, every):
+        ran.append((name, round(bases[0], 4), minutes))
+        if len(ran) == 3:
+            train_vae.save(file, module, both, {**state, "step": 7})
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_vae, "run_stage", run_stage)
+    monkeypatch.setattr(train_vae, "examples_of", lambda *_: [])
+    monkeypatch.setattr(train_vae, "CONFIG", WanVAEConfig(dim=4))
+    minutes = dict(zip(train_vae.STAGES, (1, 3, 8, 19)))
+    with pytest.raises(KeyboardInterrupt):
+        train_vae.train(tmp_path, minutes, 1)
+    train_vae.train(tmp_path, minutes, 1)
+    whole = ("stills", 0.004, 8), ("clips", 0.001, 19)
+    assert ran == [("shallow stills", 0.01, 1), ("shallow clips", 0.005, 3), whole[0], *whole]
+    (tmp_path / "vae.pt").unlink()
+    ran.clear()
+    train_vae.train(tmp_path, {**minutes, "shallow stills": 0, "shallow clips": 0}, 1)
+    assert ran == [("stills", 0.01, 8), ("clips", 0.0025, 19)]
 
 
 def test_muon_steps_are_orthogonal():
