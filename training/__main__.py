@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 
 from ..models import embedded
-from . import stages
+from . import stages, train_ati
 
 RUNS = Path(__file__).parent / "runs"
 STEPS = 100_000  # more than the minutes hold
 LONG_SHARDS = {"tora": 64}
 BY_DEVICE = {  # defaults on a CPU and on a GPU, and what they are of
-    "minutes-shallow": (9.0, 0.0, "of ATI's VAE without its residual blocks, first"),
-    "minutes-stills": (8.0, 0.8, "of ATI's VAE on single pictures"),
-    "minutes-clips": (19.0, 1.7, "of ATI's VAE on clips"),
+    "minutes-shallow": (8.0, 0.0, "of ATI's VAE without its residual blocks, first"),
+    "minutes-stills": (6.0, 0.8, "of ATI's VAE on single pictures"),
+    "minutes-clips": (14.0, 1.7, "of ATI's VAE on clips"),
     "minutes-taught": (10.0, 1.0, "at most, of each half of another system's VAE"),
-    "minutes-transformer": (95.0, 4.5, "of it"),
-    "shards": (84, 192, "64 clips each, for the transformer"),
+    "minutes-transformer": (130.0, 4.5, "of it"),
+    "shards": (128, 192, "64 clips each, for the transformer"),
 }
 
 
@@ -36,6 +36,10 @@ def main() -> None:
     )  # fmt: skip
     for name, (cpu, gpu, what) in BY_DEVICE.items():
         parser.add_argument(f"--{name}", type=type(cpu), help=f"{what} (default: {cpu:g}, on a GPU {gpu:g})")
+    parser.add_argument(
+        "--size", choices=train_ati.CONFIGS,
+        help="of ATI's transformer, which the others take over (default: small, on a GPU large)",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, default=STEPS, help=f"at most, of the transformer (default: {STEPS})")
     parser.add_argument("--rate", type=float, default=1.0, help="factor of the transformer's learning rates")
     parser.add_argument("--go-on", action="store_true", help="begin with what the files in OUTPUT have learned")
@@ -47,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     on_gpu = options.device == "cuda"
     defaults = {name.replace("-", "_"): both[on_gpu] for name, both in BY_DEVICE.items()}
-    for name, value in {**defaults, "long_shards": LONG_SHARDS.get(options.system, 0)}.items():
+    defaults |= {"long_shards": LONG_SHARDS.get(options.system, 0), "size": "large" if on_gpu else "small"}
+    for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     options.runs.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from . import clips, photos
 from .precision import autocast
 from .processes import in_processes, write
+from .shallow import pass_over_idle
 
 SCENES, TAKES = 16, 4  # of a shard: first frames, and clips of each, which share its encoding
 LONG = 10000  # the number of the first shard of long clips
@@ -41,6 +42,7 @@ def begin(vae_file: str, device: str) -> None:
     from ..models import load_vae
 
     begin.vae, begin.photos = load_vae(vae_file, dtype="fp32", device=device), photos.load(False)
+    pass_over_idle(begin.vae.module)
 
 
 def size_of(number: int) -> tuple[int, int]:

@@ -142,9 +142,10 @@ def system_of(options):
     encoder = load_text_encoder(file(options, "text_encoder"), dtype="fp32")
     texts = encoders.encode_all(encoder, encoders.prompts()).to(options.device)
     if options.system == "ati":
-        from .train_ati import ATI
+        from .train_ati import ATI, CONFIGS
 
-        return ATI(texts)
+        known = load_model(file(options, "model")).module.config if options.go_on else CONFIGS[options.size]
+        return ATI(texts, known)
     if options.system == "tora":
         from .train_tora import Tora as System
     else:

@@ -7,6 +7,7 @@ the small VAE of EasyAnimate, as they are when the model is used.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -35,12 +36,13 @@ STEP = 5.0  # between two of six rows of tokens, which lie in thirty rows of pos
 
 
 class Student(nn.Module):
-    """The transformer; source: ATI's, whose weights it begins with where both have the same."""
+    """The transformer; source: ATI's, whose width it has and whose weights it begins with where both have the same."""
 
     def __init__(self, source: WanTransformer | None = None):
         super().__init__()
         torch.manual_seed(6)
-        self.transformer = easyanimate.EasyAnimateTransformer(CONFIG)
+        heads = source.config.num_heads if source else CONFIG.num_attention_heads
+        self.transformer = easyanimate.EasyAnimateTransformer(replace(CONFIG, num_attention_heads=heads))
         for block in self.blocks:  # each block starts close to passing its input on
             for last in (block.attn1.to_out[0], block.ff.net[2]):
                 last.weight.data *= 0.3

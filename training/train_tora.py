@@ -6,6 +6,7 @@ the small VAE of CogVideoX, as they are when the model is used.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -35,12 +36,13 @@ DEFAULTS = {
 
 
 class Student(nn.Module):
-    """The transformer; source: ATI's, whose weights it begins with where both have the same."""
+    """The transformer; source: ATI's, whose width it has and whose weights it begins with where both have the same."""
 
     def __init__(self, source: WanTransformer | None = None):
         super().__init__()
         torch.manual_seed(4)
-        self.transformer = cogvideox.CogVideoXTransformer(CONFIG)
+        heads = source.config.num_heads if source else CONFIG.num_attention_heads
+        self.transformer = cogvideox.CogVideoXTransformer(replace(CONFIG, num_attention_heads=heads))
         for block in self.transformer.transformer_blocks:  # each block starts close to passing its input on
             for last in (block.attn1.to_out[0], block.ff.net[2]):
                 last.weight.data *= 0.3

@@ -1,16 +1,16 @@
-"""Trains the small Wan VAE, on stills and on clips: without its residual blocks first, then whole. Resumable.
+"""Trains the small Wan VAE, on stills and on clips: without its residual blocks first, then with the decoder's.
+Resumable.
 
-Exactly the shipped module is trained. What leads past its residual and attention blocks is a tenth of the work and
-learns the same decibels in a tenth of the time: nearly a linear code of blocks of pixels. The blocks then begin at zero
-and add to it.
+Exactly the shipped module is trained; what its blocks add begins at zero. Where shallow stages came before, the
+encoder's stay there: its latents then cost a tenth to make, which is most of the pool's work. Where none did, everything
+is trained from the start.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -20,24 +20,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.wan.config import WanVAEConfig
-from ..models.wan.vae import AttentionBlock, CausalConv3d, ResidualBlock, WanVAE
+from ..models.wan.vae import CausalConv3d, WanVAE
 from . import clips, pictures
 from .optim import optimizers, rate
 from .pool import to_tensor
 from .precision import autocast_backward
 from .processes import write
 from .replay import Steps
+from .shallow import shallow
 
 log = logging.getLogger(__name__)
 
 CONFIG = WanVAEConfig(dim=16)
-STAGES = {  # pictures of each, whether the blocks are left out, factor of the learning rates
+STAGES = {  # pictures of each, whether all blocks are left out, factor of the learning rates
     "shallow stills": ("stills", True, 1.0),
     "shallow clips": ("clips", True, 0.5),
     "stills": ("stills", False, 1.0),
     "clips": ("clips", False, 0.25),
 }
-GENTLY = 0.4  # factor of the learning rates of the whole, where shallow stages came before
+GENTLY = 0.4  # factor of the learning rates of the later stages, where shallow ones came before
 BATCH = {"cpu": (16, 2), "cuda": (64, 16)}  # of stills, of clips
 STILL_POOL, CLIP_POOL = 9000, 2400
 KL = 2e-4
@@ -59,31 +60,6 @@ def build() -> WanVAE:
         if name.endswith("residual.6"):
             layer.weight.data *= 0.3
     return module
-
-
-def blocks(module: WanVAE) -> Iterator[ResidualBlock | AttentionBlock]:
-    return (layer for layer in module.modules() if isinstance(layer, (ResidualBlock, AttentionBlock)))
-
-
-@contextmanager
-def shallow(module: WanVAE):
-    """Within: its blocks do nothing but to change the number of channels where that changes. Afterwards what they add
-    begins at zero."""
-
-    def past(block, x: Tensor, stream) -> Tensor:
-        shortcut = getattr(block, "shortcut", None)
-        return shortcut(x, stream) if isinstance(shortcut, CausalConv3d) else x
-
-    for block in blocks(module):
-        block.forward = partial(past, block)
-    try:
-        yield
-    finally:
-        for block in blocks(module):
-            del block.forward
-    for block in blocks(module):
-        last = block.proj if isinstance(block, AttentionBlock) else block.residual[-1]
-        torch.nn.init.zeros_(last.weight), torch.nn.init.zeros_(last.bias)
 
 
 def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,18 +114,19 @@ def train(
     if saved:
         state = saved["state"]
         module.load_state_dict(saved["module"])
-    for number, (name, (shown, without_blocks, share)) in enumerate(STAGES.items()):
+    shallow_first = any(minutes[name] for name, stage in STAGES.items() if stage[1])
+    for number, (name, (shown, all_left_out, share)) in enumerate(STAGES.items()):
         if number < state["stage"] or not minutes[name]:
             continue
         state = state if number == state["stage"] else {"stage": number, "spent": 0.0, "step": 0}
-        if not without_blocks and any(minutes[earlier] for earlier, stage in STAGES.items() if stage[1]):
-            share *= GENTLY
-        bases = [muon_lr * share, adam_lr * share]
+        left_out = module if all_left_out else module.encoder if shallow_first else None
+        gently = GENTLY if shallow_first and not all_left_out else 1.0
+        bases = [muon_lr * share * gently, adam_lr * share * gently]
         both = optimizers(module, *bases)
         if saved and number == saved["state"]["stage"] and saved["optimizers"]:
             for optimizer, values in zip(both, saved["optimizers"]):
                 optimizer.load_state_dict(values)
-        with shallow(module) if without_blocks else nullcontext():
+        with shallow(left_out) if left_out else nullcontext():
             every = examples_of(shown, runs / "vae", processes, device)
             run_stage(module, both, bases, name, minutes[name], state, file, every)
         state = {"stage": number + 1, "spent": 0.0, "step": 0}

@@ -193,33 +193,36 @@ def test_it_learns_from_clips_with_tracks_and_without(tmp_path, trained, photogr
     assert any((before[key] != value).any() for key, value in state["student"].items() if part in key)
 
 
+@pytest.mark.parametrize("size", train_ati.CONFIGS)
 @pytest.mark.parametrize("name", [*SYSTEMS])
-def test_it_begins_with_what_ati_has_learned(name):
+def test_it_begins_with_what_ati_has_learned(name, size):
     torch.manual_seed(0)
-    source = WanTransformer(train_ati.CONFIG).eval()
+    config = train_ati.CONFIGS[size]
+    dim, heads = config.dim, config.num_heads
+    source = WanTransformer(config).eval()
     torch.nn.init.normal_(source.head.head.weight, std=0.1)
     whole = SYSTEMS[name](TEXTS[name], None, source).student().transformer
     block, learned = whole.transformer_blocks[2], source.blocks[2]
     assert torch.equal(block.attn1.to_v.weight, learned.self_attn.v.weight)
-    assert torch.equal(block.ff.net[0].proj.weight[:640], learned.ffn[0].weight)
+    assert torch.equal(block.ff.net[0].proj.weight[: config.ffn_dim], learned.ffn[0].weight)
     turns = start.matched_turns(32, {"tora": 1.0, "easyanimate": train_easyanimate.STEP}[name])
     assert sorted(turns.tolist()) == list(range(32))  # the channels of a head change their places among themselves
-    q = block.attn1.to_q.weight.unflatten(0, (6, 32))
-    assert torch.equal(q, learned.self_attn.q.weight.unflatten(0, (6, 32))[:, turns])
+    q = block.attn1.to_q.weight.unflatten(0, (heads, 32))
+    assert torch.equal(q, learned.self_attn.q.weight.unflatten(0, (heads, 32))[:, turns])
 
     # What the timestep does to a block, at the level of noise that both mean.
     level = torch.tensor([0.3, 0.6, 0.9])
-    time = source.time_embedding(sinusoidal_embedding(level * 1000, train_ati.CONFIG.freq_dim))
+    time = source.time_embedding(sinusoidal_embedding(level * 1000, config.freq_dim))
     wanted = (source.time_projection(time).unflatten(1, (6, -1)) + learned.modulation)[:, :3].flatten(1)
     t = level * 1000
     if name == "tora":
         a = torch.tensor(signal_levels(train_tora.DEFAULTS["shift"])).float()
         of_t = (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt())
         t = (of_t[None] - level[:, None]).abs().argmin(1)
-    features = torch.nn.functional.silu(whole.time_embedding(sinusoidal_embedding(t, 192)))
-    made = block.norm1.linear(features)[:, : 3 * 192]
+    features = torch.nn.functional.silu(whole.time_embedding(sinusoidal_embedding(t, dim)))
+    made = block.norm1.linear(features)[:, : 3 * dim]
     assert (made - wanted).pow(2).mean() < 0.1 * wanted.pow(2).mean()
 
     # One patch of the head: ATI gives its pixels before its channels.
-    h = torch.randn(5, 192)
+    h = torch.randn(5, dim)
     assert torch.allclose(whole.proj_out(h).unflatten(1, (16, 4)).mT.flatten(1), source.head.head(h), atol=1e-5)

@@ -3,6 +3,7 @@ it."""
 
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,13 +19,17 @@ from comfyui_trajectory.models import (
     load_vae,
     sample,
 )
+from comfyui_trajectory.models.common.schedulers import shifted
 from comfyui_trajectory.models.wan.config import WanVAEConfig
 from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.training import (
-    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, train_ati, train_vae,
+    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, shallow, train_ati,
+    train_vae,
 )  # fmt: skip
+
+SMALL = train_ati.CONFIGS["small"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def vae():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, vae):
     folder = tmp_path_factory.mktemp("embedded")
-    student = train_ati.Student()
+    student = train_ati.Student(SMALL)
     torch.nn.init.normal_(student.transformer.head.head.weight, std=0.02)
     preview = [[0.0, 0.0, 0.0]] * 17
     export.save_vae(vae, "wan", preview, folder / "vae.safetensors")
@@ -206,7 +211,7 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
     }  # fmt: skip
     torch.save(shard, tmp_path / "0000.pt")
     texts = torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"])
-    system, made = train_ati.ATI(texts), tmp_path / "made.pt"
+    system, made = train_ati.ATI(texts, SMALL), tmp_path / "made.pt"
     learn.begin(lambda: system)
     learn.condition_shard(tmp_path / "0000.pt", made)
     with torch.enable_grad():
@@ -221,7 +226,7 @@ def test_training_is_taken_up_where_it_was_left(tmp_path, vae, files, monkeypatc
 def test_a_vae_that_was_trained_without_its_blocks_is_the_same_when_they_come_in():
     torch.manual_seed(0)
     module, pixels = train_vae.build(), torch.rand(1, 3, 5, 16, 16) * 2 - 1
-    with train_vae.shallow(module), torch.enable_grad():
+    with shallow.shallow(module), torch.enable_grad():
         latents = module.encode(pixels)
         alone = module.decode(latents)
         alone.sum().backward()
@@ -230,7 +235,37 @@ def test_a_vae_that_was_trained_without_its_blocks_is_the_same_when_they_come_in
     torch.testing.assert_close(module.decode(module.encode(pixels)), alone)
     with torch.enable_grad():
         module.decode(module.encode(pixels)).sum().backward()
-    assert all(block.residual[-1].weight.grad.any() for block in train_vae.blocks(module) if hasattr(block, "residual"))
+    assert all(block.residual[-1].weight.grad.any() for block in shallow.blocks(module) if hasattr(block, "residual"))
+
+
+def test_blocks_that_add_nothing_are_passed_over_and_others_are_not():
+    torch.manual_seed(0)
+    module, pixels = train_vae.build().eval(), torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    with shallow.shallow(module.encoder):
+        pass
+    with torch.no_grad():
+        latents = module.encode(pixels)
+        pictures = module.decode(latents)
+        shallow.pass_over_idle(module)
+        assert torch.equal(module.encode(pixels), latents)
+        assert torch.equal(module.decode(latents), pictures)
+    assert all(isinstance(block.forward, partial) for block in shallow.blocks(module.encoder))
+    assert not any(isinstance(block.forward, partial) for block in shallow.blocks(module.decoder))
+
+
+def test_ati_learns_the_clean_latents_at_the_levels_of_noise_where_motion_is_decided():
+    told = []
+
+    def student(x, t, text, **given):
+        told.append(t / 1000)
+        return torch.zeros_like(x)
+
+    x0, weight = torch.zeros(4, 16, 5, 4, 4), torch.ones(4, 1, 5, 4, 4)
+    system = train_ati.ATI(torch.zeros(2, encoders.TEXT_LENGTH, encoders.TEXT["d_model"]), SMALL)
+    losses = [float(system.loss(student, x0, weight, {}, torch.Generator().manual_seed(i))) for i in range(50)]
+    levels = torch.stack(told)  # what is wrong by the whole noise is wrong in the clean latents by the level of noise
+    assert shifted(torch.tensor(train_ati.LOWEST), 5.0) < levels.min() < 0.4 and 0.99 < levels.max() < 1
+    torch.testing.assert_close(torch.tensor(losses), (levels**2).mean(1), rtol=0.1, atol=0)
 
 
 def test_stages_of_the_vae_without_minutes_are_left_out_and_done_ones_not_repeated(tmp_path, monkeypatch):
@@ -238,6 +273,9 @@ def test_stages_of_the_vae_without_minutes_are_left_out_and_done_ones_not_repeat
 
     def run_stage(module, both, bases, name, minutes, state, file, every):
         ran.append((name, round(bases[0], 4), minutes))
+        left_out = {part for part in ("encoder", "decoder") for block in shallow.blocks(getattr(module, part))
+                    if isinstance(block.forward, partial)}  # fmt: skip
+        assert left_out == expected.get(name, set())
         if len(ran) == 3:
             train_vae.save(file, module, both, {**state, "step": 7})
             raise KeyboardInterrupt
@@ -246,13 +284,15 @@ def test_stages_of_the_vae_without_minutes_are_left_out_and_done_ones_not_repeat
     monkeypatch.setattr(train_vae, "examples_of", lambda *_: [])
     monkeypatch.setattr(train_vae, "CONFIG", WanVAEConfig(dim=4))
     minutes = dict(zip(train_vae.STAGES, (1, 3, 8, 19)))
+    both = {"encoder", "decoder"}
+    expected = {"shallow stills": both, "shallow clips": both, "stills": {"encoder"}, "clips": {"encoder"}}
     with pytest.raises(KeyboardInterrupt):
         train_vae.train(tmp_path, minutes, 1)
     train_vae.train(tmp_path, minutes, 1)
     whole = ("stills", 0.004, 8), ("clips", 0.001, 19)
     assert ran == [("shallow stills", 0.01, 1), ("shallow clips", 0.005, 3), whole[0], *whole]
     (tmp_path / "vae.pt").unlink()
-    ran.clear()
+    ran.clear(), expected.clear()
     train_vae.train(tmp_path, {**minutes, "shallow stills": 0, "shallow clips": 0}, 1)
     assert ran == [("stills", 0.01, 8), ("clips", 0.0025, 19)]
 
@@ -288,7 +328,7 @@ def test_training_for_minutes_ends_with_its_rates_fallen(tmp_path, monkeypatch):
     rates, falling = [], optim.falling
     monkeypatch.setattr(learn, "falling", lambda progress: rates.append(falling(progress)) or rates[-1])
     with torch.enable_grad():
-        learn.train(train_ati.ATI(texts), [tmp_path / "made.pt"], tmp_path, 10**6, minutes=0.05)
+        learn.train(train_ati.ATI(texts, SMALL), [tmp_path / "made.pt"], tmp_path, 10**6, minutes=0.05)
     assert 2 < len(rates) < 1000 and max(rates) > 0.6 and rates[-1] < 0.2
 
 
