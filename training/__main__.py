@@ -38,7 +38,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(cpu), help=f"{what} (default: {cpu:g}, on a GPU {gpu:g})")
     parser.add_argument(
         "--size", choices=train_ati.CONFIGS,
-        help="of ATI's transformer, which the others take over (default: small, on a GPU large)",
+        help="of ATI's transformer that begins from nothing (default: small, on a GPU large)",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, default=STEPS, help=f"at most, of the transformer (default: {STEPS})")
     parser.add_argument("--rate", type=float, default=1.0, help="factor of the transformer's learning rates")
@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="where states and logs are kept")
     parser.add_argument("--output", type=Path, default=embedded("vae").parent, help="where the files are written")
     options = parser.parse_args()
+    if options.size and (options.go_on or options.system != "ati"):
+        parser.error("--size is for ATI from nothing; --go-on and the other systems have the size of ATI's file in OUTPUT")
     on_gpu = options.device == "cuda"
     defaults = {name.replace("-", "_"): both[on_gpu] for name, both in BY_DEVICE.items()}
     defaults |= {"long_shards": LONG_SHARDS.get(options.system, 0), "size": "large" if on_gpu else "small"}

@@ -21,6 +21,7 @@ from . import clips, encoders
 from .learn import noise_and_text, spread_levels, tracks_of
 from .precision import autocast
 
+
 def sized(heads: int, ffn_dim: int) -> WanConfig:
     """Six blocks, with heads of 32 channels."""
     return WanConfig(
