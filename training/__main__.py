@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..models import embedded
-from . import stages, train_ati
+from . import precision, stages, train_ati
 
 RUNS = Path(__file__).parent / "runs"
 STEPS = 100_000  # more than the minutes hold
@@ -20,7 +20,7 @@ BY_DEVICE = {  # defaults on a CPU and on a GPU, and what they are of
     "minutes-stills": (6.0, 0.8, "of ATI's VAE on single pictures"),
     "minutes-clips": (14.0, 1.7, "of ATI's VAE on clips"),
     "minutes-taught": (10.0, 1.0, "at most, of each half of another system's VAE"),
-    "minutes-transformer": (130.0, 4.5, "of it"),
+    "minutes-transformer": (105.0, 4.5, "of it"),
     "shards": (128, 192, "64 clips each, for the transformer"),
 }
 
@@ -38,7 +38,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(cpu), help=f"{what} (default: {cpu:g}, on a GPU {gpu:g})")
     parser.add_argument(
         "--size", choices=train_ati.CONFIGS,
-        help="of ATI's transformer that begins from nothing (default: small, on a GPU large)",
+        help="of ATI's transformer that begins from nothing (default: large on a GPU or with bfloat16, else small)",
     )  # fmt: skip
     parser.add_argument("--steps", type=int, default=STEPS, help=f"at most, of the transformer (default: {STEPS})")
     parser.add_argument("--rate", type=float, default=1.0, help="factor of the transformer's learning rates")
@@ -53,7 +53,8 @@ def main() -> None:
         parser.error("--size is for ATI from nothing; --go-on and the other systems have the size of ATI's file in OUTPUT")
     on_gpu = options.device == "cuda"
     defaults = {name.replace("-", "_"): both[on_gpu] for name, both in BY_DEVICE.items()}
-    defaults |= {"long_shards": LONG_SHARDS.get(options.system, 0), "size": "large" if on_gpu else "small"}
+    fast = on_gpu or precision.has_bfloat16()
+    defaults |= {"long_shards": LONG_SHARDS.get(options.system, 0), "size": "large" if fast else "small"}
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
