@@ -25,8 +25,8 @@ from comfyui_trajectory.models.wan.latent import MEAN, STD
 from comfyui_trajectory.models.wan.vae import WanVAE
 from comfyui_trajectory.trajectory import Tracks
 from comfyui_trajectory.training import (
-    clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, replay, shallow, train_ati,
-    train_vae,
+    __main__, clips, encoders, evaluate, export, learn, optim, photos, pictures, pool, precision, replay, shallow,
+    stages, train_ati, train_vae,
 )  # fmt: skip
 
 SMALL = train_ati.CONFIGS["small"]
@@ -330,6 +330,19 @@ def test_training_for_minutes_ends_with_its_rates_fallen(tmp_path, monkeypatch):
     with torch.enable_grad():
         learn.train(train_ati.ATI(texts, SMALL), [tmp_path / "made.pt"], tmp_path, 10**6, minutes=0.05)
     assert 2 < len(rates) < 1000 and max(rates) > 0.6 and rates[-1] < 0.2
+
+
+@pytest.mark.parametrize(("bfloat16", "given", "size"), [
+    (True, [], "large"), (False, [], "small"), (True, ["--size", "small"], "small"), (False, ["--size", "large"], "large"),
+])  # fmt: skip
+def test_a_cpu_learns_the_large_transformer_where_it_computes_in_bfloat16(tmp_path, monkeypatch, bfloat16, given, size):
+    begun = []
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(stages, "run", lambda stage, options: begun.append((stage, options.size)))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr("sys.argv", ["training", "--device", "cpu", "--runs", str(tmp_path), "--stage", "transformer", *given])
+    __main__.main()
+    assert begun == [("transformer", size)]
 
 
 def test_what_a_process_raises_ends_the_work(tmp_path):
