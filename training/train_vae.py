@@ -42,6 +42,7 @@ GENTLY = 0.4  # factor of the learning rates of the later stages, where shallow 
 BATCH = {"cpu": (16, 2), "cuda": (64, 16)}  # of stills, of clips
 STILL_POOL, CLIP_POOL = 9000, 2400
 KL = 2e-4
+BETWEEN = 0.5  # share of the examples that are seen from between two positions of the latents
 
 
 def build() -> WanVAE:
@@ -62,13 +63,18 @@ def build() -> WanVAE:
     return module
 
 
-def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1."""
+def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Total loss and mean squared error of a batch [batch, 3, frames, height, width] in -1..1, decoded as seen from
+    `offsets` [batch, 2] (rows and columns, below 8) pixels further on: what lies between two positions of the latents
+    is to be their blend, so that what moves by less than a position changes them in a way that is easy to predict.
+    After EQ-VAE, https://arxiv.org/abs/2502.09509, which turns and shrinks them."""
     with autocast_backward(pixels.device):
         mean, spread = module.moments(pixels, chunk=pixels.shape[2]).float().chunk(2, dim=1)
         spread = spread.clamp(-12, 4)
         latents = mean + torch.randn_like(mean) * (spread / 2).exp()
+        latents = blended(latents, offsets).contiguous(memory_format=torch.channels_last_3d)
         made = module.decode(latents, chunk=latents.shape[2]).float()
+    pixels, weight = cut(pixels, offsets), cut(weight, offsets)
     error = (made - pixels) ** 2
     mse = error.mean()
     # Low frequencies of colour, which a plain error learns last (green against magenta above all).
@@ -76,6 +82,21 @@ def loss_of(module: WanVAE, pixels: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     chroma = (coarse - coarse.mean(1, keepdim=True)).pow(2).mean() + 0.3 * coarse.pow(2).mean()
     kl = 0.5 * (mean**2 + spread.exp() - 1 - spread).mean()
     return (error * weight).mean() + chroma + KL * kl, mse
+
+
+def blended(latents: Tensor, offsets: Tensor) -> Tensor:
+    """[batch, c, f, h, w] -> [batch, c, f, h - 1, w - 1]: between each position and the next, offsets / 8 of the way."""
+    down, right = (offsets / 8).view(-1, 2, 1, 1, 1, 1).unbind(1)
+    latents = torch.lerp(latents[..., :-1, :], latents[..., 1:, :], down)
+    return torch.lerp(latents[..., :-1], latents[..., 1:], right)
+
+
+def cut(pixels: Tensor, offsets: Tensor) -> Tensor:
+    """[batch, c, f, h, w] -> [batch, c, f, h - 8, w - 8] of each, beginning at its offset."""
+    height, width = (side - 8 for side in pixels.shape[-2:])
+    rows, columns = (torch.arange(size, device=pixels.device) + offsets[:, axis, None] for axis, size in enumerate((height, width)))
+    which = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return pixels[which, ..., rows[:, :, None], columns[:, None]].movedim((1, 2), (-2, -1))
 
 
 Examples = tuple[Tensor, Tensor | None]  # of one size: pictures, and what moves in them, as pictures.moving gives it
@@ -89,15 +110,17 @@ def examples_of(name: str, folder: Path, processes: int, device: str) -> list[Ex
     return [(video.to(device), motion.to(device)) for video, motion in made]
 
 
-def draw(every: list[Examples], rng, step: int) -> tuple[Tensor, Tensor]:
-    """A batch of one size, mirrored at random, and the weight of its errors."""
+def draw(every: list[Examples], rng, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch of one size, mirrored at random, the weight of its errors, and the offsets it is to be seen from."""
     video, motion = every[step % len(every)]
     rows = torch.from_numpy(rng.integers(len(video), size=BATCH[video.device.type][len(every) > 1])).to(video.device)
-    pixels, weight = to_tensor(video[rows]), torch.ones(1, device=video.device)
+    pixels, weight = to_tensor(video[rows]), torch.ones(len(rows), 1, *video.shape[1:4], device=video.device)
     flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
     if motion is not None:
         weight = (1 + motion[rows, None] / 50).flip(flips)  # 3 where everything moves
-    return pixels.flip(flips).contiguous(memory_format=torch.channels_last_3d), weight
+    offsets = rng.integers(8, size=(len(rows), 2)) * (rng.random((len(rows), 1)) < BETWEEN)
+    pixels = pixels.flip(flips).contiguous(memory_format=torch.channels_last_3d)
+    return pixels, weight, torch.from_numpy(offsets).to(video.device)
 
 
 def train(
