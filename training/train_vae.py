@@ -93,8 +93,10 @@ def blended(latents: Tensor, offsets: Tensor) -> Tensor:
 
 def cut(pixels: Tensor, offsets: Tensor) -> Tensor:
     """[batch, c, f, h, w] -> [batch, c, f, h - 8, w - 8] of each, beginning at its offset."""
-    height, width = (side - 8 for side in pixels.shape[-2:])
-    rows, columns = (torch.arange(size, device=pixels.device) + offsets[:, axis, None] for axis, size in enumerate((height, width)))
+    rows, columns = (
+        torch.arange(side - 8, device=pixels.device) + first[:, None]
+        for side, first in zip(pixels.shape[-2:], offsets.unbind(1))
+    )
     which = torch.arange(len(pixels), device=pixels.device)[:, None, None]
     return pixels[which, ..., rows[:, :, None], columns[:, None]].movedim((1, 2), (-2, -1))
 

@@ -238,6 +238,25 @@ def test_a_vae_that_was_trained_without_its_blocks_is_the_same_when_they_come_in
     assert all(block.residual[-1].weight.grad.any() for block in shallow.blocks(module) if hasattr(block, "residual"))
 
 
+def test_what_the_vae_sees_from_between_two_positions_of_the_latents_is_the_same_part_of_the_picture():
+    where = torch.stack(torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij"))  # each pixel's own place
+    pixels, offsets = where[None, :, None].repeat(3, 1, 2, 1, 1), torch.tensor([[0, 0], [3, 5], [7, 1]])
+    seen = train_vae.cut(pixels, offsets)
+    assert seen.shape == (3, 2, 2, 16, 24) and torch.equal(seen[1], pixels[1, ..., 3:19, 5:29])
+    torch.testing.assert_close(train_vae.blended(pixels[..., ::8, ::8], offsets), seen[..., ::8, ::8])
+
+
+@pytest.mark.parametrize("moves", (False, True), ids=("stills", "clips"))
+def test_a_batch_for_the_vae_is_seen_half_as_it_is_and_half_from_between(moves):
+    video = torch.zeros(50, 1 + 4 * moves, 16, 24, 3, dtype=torch.uint8)
+    every = [(video, torch.full(video.shape[:4], 100, dtype=torch.uint8) if moves else None)]
+    drawn = [train_vae.draw(every, np.random.default_rng(i), i) for i in range(60)]
+    pixels, weight, _ = drawn[0]
+    assert weight.shape == (len(pixels), 1, *pixels.shape[2:]) and (weight == (3 if moves else 1)).all()
+    offsets = torch.cat([of_batch for *_, of_batch in drawn])
+    assert offsets.unique().tolist() == list(range(8)) and 0.4 < (offsets == 0).all(1).float().mean() < 0.6
+
+
 def test_blocks_that_add_nothing_are_passed_over_and_others_are_not():
     torch.manual_seed(0)
     module, pixels = train_vae.build().eval(), torch.rand(1, 3, 5, 16, 16) * 2 - 1
