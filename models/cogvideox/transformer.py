@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
+from ..common.feed_forward import FeedForward
 from ..common.norm import modulated
-from ..common.pieces import in_pieces
 from ..common.rope import after_text, apply_rotary, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
@@ -116,24 +116,6 @@ def fused(video: Tensor, fuser: MotionFuser, feature: Tensor, grid: tuple[int, i
     h = video.unflatten(1, (frames, height * width)).flatten(0, 1).transpose(1, 2)
     h = fuser(h.unflatten(2, (height, width)), feature, frames)
     return h.flatten(2).transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
-
-
-class GELU(nn.Module):
-    def __init__(self, in_dim: int, out_dim: int):
-        super().__init__()
-        self.proj = nn.Linear(in_dim, out_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
-
-
-class FeedForward(nn.Module):
-    def __init__(self, dim: int):
-        super().__init__()
-        self.net = nn.Sequential(GELU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return in_pieces(self.net, x, self.net[0].proj)
 
 
 class Block(nn.Module):

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .attention import use_attention
+from .feed_forward import hollow_as_on_a_cpu
 from .options import SMALLEST_SWAP, Options
-from .pieces import hollow_as_on_a_cpu
 
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.

@@ -1,5 +1,5 @@
 """Linear layers of float32 models on a CPU, multiplied by oneDNN where torch has it: F.linear takes MKL there, which is
-slower on AMD's processors. The operator is the one that torch's own compiler puts in the place of F.linear
+slower on AMD's processors, and has no pass in common with the GELU that follows. The operator is the one that torch's own compiler puts in the place of F.linear
 (pytorch torch/_inductor/fx_passes/mkldnn_fusion.py)."""
 
 from __future__ import annotations
@@ -17,19 +17,31 @@ log = logging.getLogger(__name__)
 class OneDNNLinear(nn.Linear):
     """A Linear layer that is as any other where it is not in float32 on a CPU, or learns, or is compiled."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
         fits = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
         if not fits or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().forward(x)
-        return product(x, self.weight, self.bias)
+            x = super().forward(x)
+            return gelu_in_place(x) if gelu else x
+        return product(x, self.weight, self.bias, gelu)
 
 
 PLAIN = (nn.Linear, OneDNNLinear)  # those whose weight is multiplied as it is
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """F.linear: [..., in] and [out, in] -> [..., out]."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    """F.linear: [..., in] and [out, in] -> [..., out]; with gelu F.gelu of it, by tanh, before it is written."""
+    after = ("gelu", [], "tanh") if gelu else ("none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *after)
+
+
+def gelu_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """GELU, by tanh, of layer(x): in one pass where oneDNN multiplies, else in its memory."""
+    return layer(x, gelu=True) if isinstance(layer, OneDNNLinear) else gelu_in_place(layer(x))
+
+
+def gelu_in_place(x: Tensor) -> Tensor:
+    """Where nothing learns from x, it is overwritten."""
+    return F.gelu(x, approximate="tanh") if torch.is_grad_enabled() else torch.ops.aten.gelu_(x, approximate="tanh")
 
 
 @cache
@@ -38,9 +50,11 @@ def available() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     on = {"device": "cpu", "dtype": torch.float32}
-    x, weight, bias = torch.ones(1, 3, 4, **on), torch.ones(2, 4, **on), torch.ones(2, **on)
+    x, weight, bias = torch.ones(1, 3, 4, **on), torch.ones(2, 4, **on), -torch.ones(2, **on) * 4.5
+    plain = F.linear(x, weight, bias)
     try:
-        return torch.equal(product(x, weight, bias), F.linear(x, weight, bias))
+        fine = torch.equal(product(x, weight, bias), plain)
+        return fine and torch.allclose(product(x, weight, bias, True), F.gelu(plain, approximate="tanh"))
     except (AttributeError, RuntimeError, TypeError) as error:
         log.info("oneDNN's products are not used: %s", str(error).strip().splitlines()[0])
         return False

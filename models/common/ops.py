@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ModelError
+from .feed_forward import PIECE
 from .onednn import PLAIN, use_onednn
-from .pieces import PIECE
 
 E4M3 = torch.float8_e4m3fn
 FP8 = (E4M3, torch.float8_e5m2)

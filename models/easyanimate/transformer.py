@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
+from ..common.feed_forward import FeedForward
 from ..common.norm import RMSNorm, modulated
-from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
@@ -80,20 +80,6 @@ class Projections(nn.Module):
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v))
         return tuple(y.transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v))  # [batch, heads, tokens, head_dim]
-
-
-class FeedForward(nn.Module):
-    def __init__(self, dim: int):
-        super().__init__()
-        enter = nn.Module()
-        enter.proj = nn.Linear(dim, 4 * dim)
-        self.net = nn.ModuleList([enter, nn.Identity(), nn.Linear(4 * dim, dim)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return in_pieces(self.feed, x, self.net[0].proj)
-
-    def feed(self, x: Tensor) -> Tensor:
-        return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
 
 
 class Block(nn.Module):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.attention import attention
+from ..common.feed_forward import feed_forward
 from ..common.norm import RMSNorm, modulated
-from ..common.pieces import in_pieces
 from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import WanConfig
@@ -82,7 +82,7 @@ class Block(nn.Module):
         attended = self.self_attn(modulated(self.norm1, x, shift1, scale1), rotary)
         x = torch.addcmul(x, attended, gate1.to(x.dtype))
         x = x + self.cross_attn(self.norm3(x), text, image, kept)
-        fed = in_pieces(self.ffn, modulated(self.norm2, x, shift2, scale2), self.ffn[0])
+        fed = feed_forward(modulated(self.norm2, x, shift2, scale2), self.ffn[0], self.ffn[2])
         return torch.addcmul(x, fed, gate2.to(x.dtype))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfyui_trajectory.models.common.onednn as onednn
 import pytest
 import torch
+import torch.nn.functional as F
 from comfyui_trajectory.models.common.ops import CastLinear, prepare, store_fp8
 from torch import nn
 
@@ -27,13 +28,19 @@ def test_the_numbers_are_those_of_plain_layers_for_any_shape(name: str) -> None:
     prepare(fast, "fp32", "cpu")
     assert onednn.available() == (type(fast[0]) is onednn.OneDNNLinear)
     torch.testing.assert_close(fast(INPUTS[name]), plain(INPUTS[name]))
+    wanted = F.gelu(plain[0](INPUTS[name]), approximate="tanh")
+    for layer in (plain[0], fast[0]):
+        torch.testing.assert_close(onednn.gelu_of(layer, INPUTS[name]), wanted)
 
 
 @torch.enable_grad()
 def test_a_layer_that_learns_gets_its_gradient() -> None:
     fast = layers().requires_grad_(True)
     prepare(fast, "fp32", "cpu")
-    fast(INPUTS["rows"]).sum().backward()
+    onednn.gelu_of(fast[0], INPUTS["rows"]).sum().backward()
+    plain = layers().requires_grad_(True)
+    F.gelu(plain[0](INPUTS["rows"]), approximate="tanh").sum().backward()
+    torch.testing.assert_close(fast[0].weight.grad, plain[0].weight.grad)
     assert fast[0].weight.grad.abs().sum() > 0
 
 
@@ -51,7 +58,10 @@ def test_an_operator_that_is_gone_or_changed_is_not_used(monkeypatch, caplog) ->
     def gone(*_):
         raise TypeError("_linear_pointwise() takes 7 arguments")
 
-    for changed in (gone, lambda x, weight, bias: torch.zeros(1, 3, 2)):
+    def without_gelu(x, weight, bias, gelu=False):
+        return F.linear(x, weight, bias)
+
+    for changed in (gone, lambda x, weight, bias, gelu=False: torch.zeros(1, 3, 2), without_gelu):
         monkeypatch.setattr(onednn, "product", changed)
         onednn.available.cache_clear()
         module = layers()
