@@ -1,6 +1,6 @@
 """Linear layers of float32 models on a CPU, multiplied by oneDNN where torch has it: F.linear takes MKL there, which is
-slower on AMD's processors, and has no pass in common with the GELU that follows. The operator is the one that torch's own compiler puts in the place of F.linear
-(pytorch torch/_inductor/fx_passes/mkldnn_fusion.py)."""
+slower on AMD's processors, and takes a second pass for the GELU that follows. The operator is the one that torch's own
+compiler puts in the place of F.linear (pytorch torch/_inductor/fx_passes/mkldnn_fusion.py)."""
 
 from __future__ import annotations
 
