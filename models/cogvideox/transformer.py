@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import FeedForward
-from ..common.norm import modulated
+from ..common.norm import added_apart, modulated
 from ..common.rope import after_text, apply_rotary, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
@@ -69,16 +69,13 @@ class LayerNormZero(nn.Module):
         self.linear = nn.Linear(config.time_embed_dim, 6 * config.dim)
         self.norm = nn.LayerNorm(config.dim, config.norm_eps)
 
-    def forward(self, video: Tensor, text: Tensor, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """-> modulated video and text, gates of video and text."""
+    def forward(self, tokens: Tensor, words: int, time: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """tokens: [batch, tokens, dim], the first `words` of the text. -> them modulated; gates of text and video."""
         values = self.linear(F.silu(time))[:, None].chunk(6, dim=-1)
         shift, scale, gate, text_shift, text_scale, text_gate = values
-        return (
-            modulated(self.norm, video, shift, scale),
-            modulated(self.norm, text, text_shift, text_scale),
-            gate,
-            text_gate,
-        )
+        normed = modulated(self.norm, tokens, shift, scale)
+        normed[:, :words] = modulated(self.norm, tokens[:, :words], text_shift, text_scale)
+        return normed, (text_gate, gate)
 
 
 class Attention(nn.Module):
@@ -94,14 +91,11 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
         self.norm_q, self.norm_k = nn.LayerNorm(head_dim, 1e-6), nn.LayerNorm(head_dim, 1e-6)
 
-    def forward(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
-        """rotary: of text and video tokens, see `after_text`."""
-        count = text.shape[1]
-        x = torch.cat([text, video], dim=1)
+    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+        """x: [batch, tokens, dim]; rotary: of text and video tokens, see `after_text`."""
         q, k = self.norm_q(self.heads(self.to_q(x))), self.norm_k(self.heads(self.to_k(x)))
         q, k = (apply_rotary(y.transpose(1, 2), rotary) for y in (q, k))  # [batch, heads, tokens, head_dim]
-        out = self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x)).transpose(1, 2)))
-        return out[:, count:], out[:, :count]
+        return self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x)).transpose(1, 2)))
 
     def heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
@@ -127,16 +121,16 @@ class Block(nn.Module):
         self.ff = FeedForward(config.dim)
 
     def forward(
-        self, video: Tensor, text: Tensor, time: Tensor, rotary: Tensor, motion: Motion | None = None
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """video: [batch, tokens, dim]; motion: what guides the video tokens that go into the attention."""
-        h, h_text, gate, text_gate = self.norm1(video, text, time)
-        h, h_text = self.attn1(h if motion is None else fused(h, *motion), h_text, rotary)
-        video, text = torch.addcmul(video, gate, h), torch.addcmul(text, text_gate, h_text)
-        h, h_text, gate, text_gate = self.norm2(video, text, time)
-        h = self.ff(torch.cat([h_text, h], dim=1))
-        count = text.shape[1]
-        return torch.addcmul(video, gate, h[:, count:]), torch.addcmul(text, text_gate, h[:, :count])
+        self, tokens: Tensor, words: int, time: Tensor, rotary: Tensor, motion: Motion | None = None
+    ) -> Tensor:  # fmt: skip
+        """tokens: [batch, tokens, dim], the first `words` of the text; motion: what guides the others on their way into
+        the attention."""
+        h, gates = self.norm1(tokens, words, time)
+        if motion is not None:
+            h = torch.cat([h[:, :words], fused(h[:, words:], *motion)], dim=1)
+        tokens = added_apart(tokens, self.attn1(h, rotary), words, gates)
+        h, gates = self.norm2(tokens, words, time)
+        return added_apart(tokens, self.ff(h), words, gates)
 
 
 class TimeEmbedding(nn.Module):
@@ -200,22 +194,21 @@ class CogVideoXTransformer(nn.Module):
             time = time + self.ofs_embedding(sinusoidal_embedding(offset, config.ofs_embed_dim).to(x.dtype))
         grid = tuple(grid_of(config, *x.shape[2:]))
         tokens = self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
-        text, video = tokens[:, : text.shape[1]], tokens[:, text.shape[1] :]
-        rotary = after_text(rotary_positions(config, grid, x.device), text.shape[1])
+        words = text.shape[1]
+        rotary = after_text(rotary_positions(config, grid, x.device), words)
         known = {} if kept is None or flow is None else kept
         if "features" not in known:
             none = [None] * config.num_layers
             known["features"] = none if flow is None else self.traj_extractor(flow, strength)
         features = known["features"]
 
-        def run(video: Tensor) -> Tensor:
-            words = text
+        def run(tokens: Tensor) -> Tensor:
             for index, block in enumerate(self.transformer_blocks):
                 motion = None if features[index] is None else (self.fuser[index], features[index], grid)
-                video, words = block(video, words, time, rotary, motion)
-            return video
+                tokens = block(tokens, words, time, rotary, motion)
+            return tokens
 
-        video = through(cache, lambda: time, video, run)
+        video = through(cache, lambda: time, tokens, run)[:, words:]
         return self.unpatchify(self.proj_out(self.norm_out(self.norm_final(video), time)), grid)
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:

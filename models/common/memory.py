@@ -94,7 +94,7 @@ def no_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def no_attention_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same, with the copies that `attention` makes on a CPU."""
-    return no_attention(q.contiguous(), k.contiguous(), v.contiguous())
+    return no_attention(q, k.contiguous(), v.contiguous())
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Normalisations that several families share, in as few passes over the tokens as torch allows."""
+"""Norms and sums that several families share, in as few passes over the tokens as torch allows."""
 
 from __future__ import annotations
 
@@ -39,3 +39,25 @@ def modulated(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Te
     if norm.weight is not None:
         weight, bias = norm.weight * weight, torch.addcmul(bias, norm.bias, weight)
     return F.layer_norm(x, norm.normalized_shape, weight.to(x.dtype), bias.to(x.dtype), norm.eps)
+
+
+def overwrites() -> bool:
+    """Whether what nobody needs any more may be overwritten: not where something learns, and compilers see to memory
+    themselves."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
+def added(x: Tensor, change: Tensor, gate: Tensor | None = None) -> Tensor:
+    """x + gate * change, in the memory of `change` where that may be: new memory costs more than the sum.
+
+    x, change: [batch, tokens, dim]; gate: [batch, 1, dim].
+    """
+    into = change if overwrites() else None
+    return torch.add(x, change, out=into) if gate is None else torch.addcmul(x, gate, change, out=into)
+
+
+def added_apart(x: Tensor, change: Tensor, words: int, gates: tuple[Tensor, Tensor]) -> Tensor:
+    """`added`, with one gate for the first `words` tokens and another for those after them."""
+    parts = slice(None, words), slice(words, None)
+    sums = [added(x[:, part], change[:, part], gate) for part, gate in zip(parts, gates)]
+    return change if overwrites() else torch.cat(sums, dim=1)

@@ -68,7 +68,8 @@ def signed_table(angle: Tensor) -> Tensor:
 
 
 def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
-    """Rotates interleaved channel pairs in float32. x: [..., tokens, head_dim]; table: [2, tokens, head_dim].
+    """Rotates interleaved channel pairs in float32. x: [..., tokens, head_dim], overwritten where nothing learns from
+    it; table: [2, tokens, head_dim].
 
     As a product of complex numbers, which is one pass; compilers know real numbers only.
     """
@@ -79,7 +80,8 @@ def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
         return torch.addcmul(wide * cos, swapped, sin).to(x.dtype)
     rotation = torch.complex(cos[..., ::2], sin[..., 1::2])
     pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+    pairs = pairs * rotation if torch.is_grad_enabled() else pairs.mul_(rotation)
+    return torch.view_as_real(pairs).flatten(-2).to(x.dtype)
 
 
 def after_text(table: Tensor, tokens: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import FeedForward
-from ..common.norm import RMSNorm, modulated
+from ..common.norm import RMSNorm, added, modulated
 from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
@@ -49,6 +49,11 @@ class TimeEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
+def turned(x: Tensor, rotary: Tensor) -> Tensor:
+    """`apply_rotary` for [batch, tokens, heads, head_dim]."""
+    return apply_rotary(x.transpose(1, 2), rotary).transpose(1, 2)
+
+
 class ModulatedNorm(nn.Module):
     """A LayerNorm that the timestep shifts and scales; `parts` chunks of the width come from it."""
 
@@ -77,9 +82,17 @@ class Projections(nn.Module):
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v))
-        return tuple(y.transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v))  # [batch, heads, tokens, head_dim]
+    def q(self, x: Tensor) -> Tensor:
+        return self.norm_q(self.split(self.to_q(x)))
+
+    def k(self, x: Tensor) -> Tensor:
+        return self.norm_k(self.split(self.to_k(x)))
+
+    def v(self, x: Tensor) -> Tensor:
+        return self.split(self.to_v(x))
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))  # [batch, tokens, heads, head_dim]
 
 
 class Block(nn.Module):
@@ -101,19 +114,19 @@ class Block(nn.Module):
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm1.chunks(time)
         normed = self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale)
         attended, text_attended = self.attend(*normed, rotary)
-        video, text = torch.addcmul(video, gate, attended), torch.addcmul(text, text_gate, text_attended)
+        video, text = added(video, attended, gate), added(text, text_attended, text_gate)
 
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm2.chunks(time)
         text_ff = self.ff if self.txt_ff is None else self.txt_ff
-        video = torch.addcmul(video, gate, self.ff(self.norm2(video, shift, scale)))
-        return video, torch.addcmul(text, text_gate, text_ff(self.norm2(text, text_shift, text_scale)))
+        video = added(video, self.ff(self.norm2(video, shift, scale)), gate)
+        return video, added(text, text_ff(self.norm2(text, text_shift, text_scale)), text_gate)
 
     def attend(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         of_text = self.attn1 if self.attn2 is None else self.attn2
-        q, k, v = self.attn1.qkv(video)
-        text_q, text_k, text_v = of_text.qkv(text)
-        q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)  # positions of the video tokens only
-        joint = self.attend_by(torch.cat([text_q, q], 2), torch.cat([text_k, k], 2), torch.cat([text_v, v], 2))
+        q = torch.cat([of_text.q(text), turned(self.attn1.q(video), rotary)], 1)  # only the video tokens have positions
+        k = torch.cat([of_text.k(text).transpose(1, 2), turned(self.attn1.k(video), rotary).transpose(1, 2)], 2)
+        v = torch.cat([of_text.v(text).transpose(1, 2), self.attn1.v(video).transpose(1, 2)], 2)
+        joint = self.attend_by(q.transpose(1, 2), k, v)
         count = text.shape[1]
         return self.attn1.to_out[0](joint[:, count:]), of_text.to_out[0](joint[:, :count])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import feed_forward
-from ..common.norm import RMSNorm, modulated
+from ..common.norm import RMSNorm, added, modulated
 from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import WanConfig
@@ -58,7 +58,7 @@ class CrossAttention(SelfAttention):
                 known["image"] = self.heads(self.norm_k_img(self.k_img(image))), self.heads(self.v_img(image))
         out = self.attend_by(q, *known["text"])
         if "image" in known:
-            out = out + self.attend_by(q, *known["image"])
+            out = added(out, self.attend_by(q, *known["image"]))
         return self.o(out)
 
 
@@ -80,10 +80,10 @@ class Block(nn.Module):
         """x: [batch, tokens, dim]; time: [batch, 6, dim] float32; kept: see CrossAttention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (time + self.modulation.float()).chunk(6, dim=1)
         attended = self.self_attn(modulated(self.norm1, x, shift1, scale1), rotary)
-        x = torch.addcmul(x, attended, gate1.to(x.dtype))
-        x = x + self.cross_attn(self.norm3(x), text, image, kept)
+        x = added(x, attended, gate1.to(x.dtype))
+        x = added(x, self.cross_attn(self.norm3(x), text, image, kept))
         fed = feed_forward(modulated(self.norm2, x, shift2, scale2), self.ffn[0], self.ffn[2])
-        return torch.addcmul(x, fed, gate2.to(x.dtype))
+        return added(x, fed, gate2.to(x.dtype))
 
 
 class Head(nn.Module):
