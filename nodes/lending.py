@@ -7,13 +7,14 @@ classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.common.onednn import PLAIN
 from ..models.common.ops import CastEmbedding, CastLinear
 
 LENT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # nearly all weights; each has its like in comfy.ops
@@ -56,14 +57,44 @@ def lend(module: nn.Module, ops) -> None:
                 layer.compute = layer.compute if isinstance(layer, CastEmbedding) else layer.weight.dtype
         else:
             base = next((base for base in LENT if isinstance(layer, base)), None)
-            if base is not None:
+            if base is nn.Linear:
+                layer.__class__ = linear(ops)
+            elif base is not None:
                 layer.__class__ = joined(type(layer), getattr(ops.disable_weight_init, base.__name__))
 
 
 @cache
 def joined(own: type, hosts: type) -> type:
     """`own`, whose super() is the host's layer."""
-    return hosts if own in (*LENT, *PLAIN) else type(own.__name__, (own, hosts), {})
+    return hosts if own in LENT else type(own.__name__, (own, hosts), {})
+
+
+class BroughtOnce:
+    """For inputs that come in pieces: within `converted_once`, weight and bias are brought over and patched once."""
+
+    converted: tuple[Tensor, Tensor | None] | None = None
+
+    @contextmanager
+    def converted_once(self, x: Tensor) -> Iterator[None]:
+        self.converted = self.brought(x)
+        try:
+            yield
+        finally:
+            self.converted = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.converted is None else F.linear(x, *self.converted)
+
+
+@cache
+def linear(ops) -> type:
+    """ComfyUI's own."""
+
+    class Linear(BroughtOnce, ops.disable_weight_init.Linear):
+        def brought(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+            return ops.cast_bias_weight(self, x)
+
+    return Linear
 
 
 @cache
@@ -71,17 +102,20 @@ def scaled_linear(ops) -> type:
     """Our Linear whose weight is stored in another dtype than its input's, perhaps with a scale, as a layer of ComfyUI.
     The numbers are those of `CastLinear`."""
 
-    class ScaledLinear(ops.manual_cast.Linear):
+    class ScaledLinear(BroughtOnce, ops.manual_cast.Linear):
         def scale(self, weight: Tensor) -> Tensor | None:
             scale = self._buffers.get("scale_weight")
             if scale is None:
                 return None
             return (scale.reshape(()) if scale.numel() == 1 else scale.reshape(-1, 1)).to(weight.device)
 
-        def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
-            weight, bias = ops.cast_bias_weight(self, input)
+        def brought(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+            weight, bias = ops.cast_bias_weight(self, x)
             scale = self.scale(weight)
-            return F.linear(input, weight if scale is None else (weight * scale).to(input.dtype), bias)
+            return weight if scale is None else (weight * scale).to(x.dtype), bias
+
+        def forward_comfy_cast_weights(self, input: Tensor) -> Tensor:
+            return F.linear(input, *self.brought(input))
 
         def convert_weight(self, weight: Tensor, inplace: bool = False, **_) -> Tensor:
             """The stored number as the real one: what ComfyUI adds patches to."""

@@ -134,9 +134,9 @@ def normalised(latent: dict, model) -> Tensor:
 
 
 def working_bytes(model, motion) -> int:
-    """About what one step needs beside the weights: 16 activations of the model's width a token, in its number format.
-
-    16 covers the attention's inputs and the feed-forward's hidden layer of the 14B model (2.7 times its width).
-    """
+    """About what one step needs beside the weights, `models.predict_memory` asked for the large models at their usual
+    sizes: 5 to 7 activations of the model's width a token, for each half of the guidance that is computed at once, and
+    two converted weights of the feed-forward."""
+    halves = 2 if model.options.guidance == "batched" else 1
     _, frames, height, width = model.latent_shape(motion.width, motion.height, motion.frames)
-    return 16 * (frames * height * width // 4) * model.config.dim * model.dtype.itemsize
+    return 8 * halves * (frames * height * width // 4) * model.config.dim * model.dtype.itemsize + 256 * 2**20

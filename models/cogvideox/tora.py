@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..common.norm import added
+
 BLOCKS = 2  # residual blocks of the extractor for each block of the transformer
 
 
@@ -77,8 +79,9 @@ class MotionFuser(nn.Module):
     def forward(self, h: Tensor, feature: Tensor, frames: int) -> Tensor:
         """h: [batch * frames, dim, height, width]; feature: [batch * frames, features, height, width]."""
         gamma = in_time(self.flow_gamma_temporal, self.flow_gamma_spatial(feature), frames)
-        beta = in_time(self.flow_beta_temporal, self.flow_beta_spatial(feature), frames)
-        return h + self.flow_cond_norm(h) * gamma + beta
+        h = added(h, self.flow_cond_norm(h), gamma)
+        del gamma  # as large as h, as beta will be
+        return added(h, in_time(self.flow_beta_temporal, self.flow_beta_spatial(feature), frames))
 
 
 def in_time(convolution: nn.Conv1d, x: Tensor, frames: int) -> Tensor:

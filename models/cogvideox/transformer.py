@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import FeedForward
+from ..common.heads import heads_of, together
 from ..common.norm import added_apart, modulated
-from ..common.rope import after_text, apply_rotary, sinusoidal_embedding
+from ..common.rope import after_text, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import CogVideoXConfig
 from .positions import rotary_positions, sinusoidal_positions
@@ -91,13 +92,13 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
         self.norm_q, self.norm_k = nn.LayerNorm(head_dim, 1e-6), nn.LayerNorm(head_dim, 1e-6)
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+    def qkv(self, x: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x: [batch, tokens, dim]; rotary: of text and video tokens, see `after_text`."""
-        q, k = self.norm_q(self.heads(self.to_q(x))), self.norm_k(self.heads(self.to_k(x)))
-        q, k = (apply_rotary(y.transpose(1, 2), rotary) for y in (q, k))  # [batch, heads, tokens, head_dim]
-        return self.to_out[0](self.attend_by(q, k, self.heads(self.to_v(x)).transpose(1, 2)))
+        q = heads_of(self.to_q(x), lambda part: self.norm_q(self.split(part)), rotary)
+        k = together(heads_of(self.to_k(x), lambda part: self.norm_k(self.split(part)), rotary))
+        return q, k, together(self.split(self.to_v(x)).transpose(1, 2))
 
-    def heads(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
 
 
@@ -125,12 +126,21 @@ class Block(nn.Module):
     ) -> Tensor:  # fmt: skip
         """tokens: [batch, tokens, dim], the first `words` of the text; motion: what guides the others on their way into
         the attention."""
-        h, gates = self.norm1(tokens, words, time)
-        if motion is not None:
-            h = torch.cat([h[:, :words], fused(h[:, words:], *motion)], dim=1)
-        tokens = added_apart(tokens, self.attn1(h, rotary), words, gates)
+        h, gates = self.attend(tokens, words, time, rotary, motion)
+        tokens = added_apart(tokens, self.attn1.to_out[0](h), words, gates)
         h, gates = self.norm2(tokens, words, time)
         return added_apart(tokens, self.ff(h), words, gates)
+
+    def attend(
+        self, tokens: Tensor, words: int, time: Tensor, rotary: Tensor, motion: Motion | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+        """What the attention gives, and the gates of text and video. Nothing else of it is left."""
+        normed, gates = self.norm1(tokens, words, time)
+        if motion is not None:
+            normed = torch.cat([normed[:, :words], fused(normed[:, words:], *motion)], dim=1)
+        q, k, v = self.attn1.qkv(normed, rotary)
+        del normed
+        return self.attn1.attend_by(q, k, v), gates
 
 
 class TimeEmbedding(nn.Module):
@@ -193,7 +203,6 @@ class CogVideoXTransformer(nn.Module):
             offset = torch.full_like(t, 2.0, dtype=torch.float32)
             time = time + self.ofs_embedding(sinusoidal_embedding(offset, config.ofs_embed_dim).to(x.dtype))
         grid = tuple(grid_of(config, *x.shape[2:]))
-        tokens = self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
         words = text.shape[1]
         rotary = after_text(rotary_positions(config, grid, x.device), words)
         known = {} if kept is None or flow is None else kept
@@ -208,7 +217,10 @@ class CogVideoXTransformer(nn.Module):
                 tokens = block(tokens, words, time, rotary, motion)
             return tokens
 
-        video = through(cache, lambda: time, tokens, run)[:, words:]
+        def embedded() -> Tensor:
+            return self.patch_embed(text, x if image is None else torch.cat([x, image], dim=1))
+
+        video = through(cache, lambda _: time, embedded, run)[:, words:]
         return self.unpatchify(self.proj_out(self.norm_out(self.norm_final(video), time)), grid)
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:

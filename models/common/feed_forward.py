@@ -1,43 +1,31 @@
-"""The feed-forward of all families, computed for some of the tokens at a time. Knows plain torch layers only."""
+"""The feed-forward of all families, computed for some of the tokens at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from .onednn import PLAIN, gelu_of
-
-# Of what lies between two layers at once. A whole clip's would be the largest tensor of a step; and up to 32 MiB glibc
-# gives memory again that it had before, where larger pieces come from the system each time, page by page.
-PIECE = 24 * 2**20  # bytes
-LARGE_PIECE = 256 * 2**20  # on a GPU, whose products of few rows leave a part of it idle
-of_cpus = {"cpu"}  # kinds of devices with the smaller pieces
-
-
-@contextmanager
-def hollow_as_on_a_cpu() -> Iterator[None]:
-    """Tensors without contents are dealt with as a CPU's, and not as a GPU's."""
-    of_cpus.add("meta")
-    try:
-        yield
-    finally:
-        of_cpus.discard("meta")
+from .pieces import rows
 
 
 def feed_forward(x: Tensor, enter: nn.Linear, leave: nn.Linear) -> Tensor:
-    """leave(GELU(enter(x))), the GELU by tanh, for some tokens at a time. x: [batch, tokens, dim].
+    """leave(GELU(enter(x))), the GELU by tanh, for some tokens at a time and in their memory. x: [batch, tokens, dim].
 
-    Layers that convert their weights on use are run once, since that is work for each piece too.
+    Layers that convert their weights on use do so once for all pieces (`converted_once`); those that cannot are run once.
     """
-    most = PIECE if x.device.type in of_cpus else LARGE_PIECE
-    rows = max(1, most // (len(x) * enter.out_features * x.element_size()))
-    if rows >= x.shape[1] or type(enter) not in PLAIN or torch.is_grad_enabled():
+    layers, count = (enter, leave), rows(x, enter.out_features * x.element_size())
+    once = [None if torch.compiler.is_compiling() else getattr(layer, "converted_once", None) for layer in layers]
+    known = all(type(layer) in PLAIN or convert for layer, convert in zip(layers, once))
+    if count >= x.shape[1] or not known or torch.is_grad_enabled():
         return leave(gelu_of(enter, x))
-    for piece in x.split(rows, dim=1):
-        piece.copy_(leave(gelu_of(enter, piece)))
+    with ExitStack() as stack:
+        for convert in filter(None, once):
+            stack.enter_context(convert(x))
+        for piece in x.split(count, dim=1):
+            piece.copy_(leave(gelu_of(enter, piece)))
     return x
 
 

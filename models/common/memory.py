@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .attention import use_attention
-from .feed_forward import hollow_as_on_a_cpu
 from .options import SMALLEST_SWAP, Options
+from .pieces import hollow_as_on_a_cpu
 
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.
@@ -92,11 +92,6 @@ def no_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[2], q.shape[1] * v.shape[3])
 
 
-def no_attention_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same, with the copies that `attention` makes on a CPU."""
-    return no_attention(q, k.contiguous(), v.contiguous())
-
-
 @torch.no_grad()
 def measure(model, width: int, height: int, frames: int) -> Memory:
     """What `model`, loaded without contents (on the meta device), would take for a clip of that size, with guidance, on
@@ -109,7 +104,7 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
         for group in model.groups()
     )
     on_cpu = model.device.type == "cpu"
-    use_attention(model.module, no_attention_on_cpu if on_cpu else no_attention)
+    use_attention(model.module, no_attention)
     model.device = torch.device("meta")
     with LiveBytes() as live, hollow_as_on_a_cpu() if on_cpu else nullcontext():
         x, t = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .pieces import overwrites
+
 
 class RMSNorm(nn.Module):
     """Over the full width, not per head; computed in float32."""
@@ -41,16 +43,10 @@ def modulated(norm: nn.LayerNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Te
     return F.layer_norm(x, norm.normalized_shape, weight.to(x.dtype), bias.to(x.dtype), norm.eps)
 
 
-def overwrites() -> bool:
-    """Whether what nobody needs any more may be overwritten: not where something learns, and compilers see to memory
-    themselves."""
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-
-
 def added(x: Tensor, change: Tensor, gate: Tensor | None = None) -> Tensor:
     """x + gate * change, in the memory of `change` where that may be: new memory costs more than the sum.
 
-    x, change: [batch, tokens, dim]; gate: [batch, 1, dim].
+    x, change: [batch, tokens, dim]; gate: [batch, 1, dim] or as they are.
     """
     into = change if overwrites() else None
     return torch.add(x, change, out=into) if gate is None else torch.addcmul(x, gate, change, out=into)

@@ -3,15 +3,16 @@ Knows plain torch layers only: no family, no file, no device policy beyond a def
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ModelError
-from .feed_forward import PIECE
 from .onednn import PLAIN, use_onednn
+from .pieces import PIECE
 
 E4M3 = torch.float8_e4m3fn
 FP8 = (E4M3, torch.float8_e5m2)
@@ -29,8 +30,20 @@ WIDEN_BELOW = 2 * 2**30  # bytes after widening
 class CastLinear(nn.Linear):
     """A Linear layer whose weight is stored in another dtype than its input's, times its `scale_weight` if any."""
 
+    converted: Tensor | None = None
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, real_weight(self, x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        weight = real_weight(self, x.dtype) if self.converted is None else self.converted
+        return F.linear(x, weight, None if self.bias is None else self.bias.to(x.dtype))
+
+    @contextmanager
+    def converted_once(self, x: Tensor) -> Iterator[None]:
+        """Within: the weight as it is for inputs like x, which come in pieces."""
+        self.converted = real_weight(self, x.dtype)
+        try:
+            yield
+        finally:
+            self.converted = None
 
 
 class CastEmbedding(nn.Embedding):
@@ -42,6 +55,8 @@ class CastEmbedding(nn.Embedding):
 
 class ScaledLinear(CastLinear):
     """A Linear layer whose fp8 weight is multiplied as it is, with inputs that are brought to fp8 on the way in."""
+
+    converted_once = None  # it is not converted
 
     def forward(self, x: Tensor) -> Tensor:
         small, scale = scaled_down(x.reshape(-1, x.shape[-1]))

@@ -49,14 +49,20 @@ class StepCache:
 
 
 def through(
-    cache: StepCache | None, look: Callable[[], Tensor], tokens: Tensor, run: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """run(tokens), or where `cache` says so `tokens` with what was done to them last. look: gives what it goes by."""
-    if cache is not None and cache.skips(look()):
-        return tokens + cache.change
-    result = run(tokens)
-    if cache is not None:
-        cache.change = result - tokens
+    cache: StepCache | None, look: Callable[[Tensor], Tensor], tokens: Callable[[], Tensor],
+    run: Callable[[Tensor], Tensor],
+) -> Tensor:  # fmt: skip
+    """run(tokens()), or where `cache` says so those tokens with what was done to them last. look: what it goes by.
+
+    Without a cache the tokens that go in are not kept here while the blocks run.
+    """
+    if cache is None:
+        return run(tokens())
+    before = tokens()
+    if cache.skips(look(before)):
+        return before + cache.change
+    result = run(before)
+    cache.change = result - before
     return result
 
 

@@ -8,7 +8,7 @@ padded tokens are attended to.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import FeedForward
+from ..common.heads import heads_of
 from ..common.norm import RMSNorm, added, modulated
-from ..common.rope import apply_rotary, crop_region, rotary_at, sinusoidal_embedding
+from ..common.rope import crop_region, rotary_at, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import EasyAnimateConfig
 
@@ -49,11 +50,6 @@ class TimeEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
-def turned(x: Tensor, rotary: Tensor) -> Tensor:
-    """`apply_rotary` for [batch, tokens, heads, head_dim]."""
-    return apply_rotary(x.transpose(1, 2), rotary).transpose(1, 2)
-
-
 class ModulatedNorm(nn.Module):
     """A LayerNorm that the timestep shifts and scales; `parts` chunks of the width come from it."""
 
@@ -82,14 +78,15 @@ class Projections(nn.Module):
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
-    def q(self, x: Tensor) -> Tensor:
-        return self.norm_q(self.split(self.to_q(x)))
+    def q(self, x: Tensor, rotary: Tensor | None = None) -> Tensor:
+        """-> [batch, heads, tokens, head_dim]; so do k and v."""
+        return heads_of(self.to_q(x), lambda part: self.norm_q(self.split(part)), rotary)
 
-    def k(self, x: Tensor) -> Tensor:
-        return self.norm_k(self.split(self.to_k(x)))
+    def k(self, x: Tensor, rotary: Tensor | None = None) -> Tensor:
+        return heads_of(self.to_k(x), lambda part: self.norm_k(self.split(part)), rotary)
 
     def v(self, x: Tensor) -> Tensor:
-        return self.split(self.to_v(x))
+        return self.split(self.to_v(x)).transpose(1, 2)
 
     def split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # [batch, tokens, heads, head_dim]
@@ -112,23 +109,29 @@ class Block(nn.Module):
     def forward(self, video: Tensor, text: Tensor, time: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """video: [batch, tokens, dim]; text: [batch, text tokens, dim]; time: [batch, time_embed_dim]."""
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm1.chunks(time)
-        normed = self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale)
-        attended, text_attended = self.attend(*normed, rotary)
-        video, text = added(video, attended, gate), added(text, text_attended, text_gate)
+        q, k, v = self.qkv(self.norm1(video, shift, scale), self.norm1(text, text_shift, text_scale), rotary)
+        joint, count = self.attend_by(q, k, v), text.shape[1]
+        del q, k, v
+        video = added(video, self.attn1.to_out[0](joint[:, count:]), gate)
+        text = added(text, self.of_text.to_out[0](joint[:, :count]), text_gate)
+        del joint
 
         shift, scale, gate, text_shift, text_scale, text_gate = self.norm2.chunks(time)
         text_ff = self.ff if self.txt_ff is None else self.txt_ff
         video = added(video, self.ff(self.norm2(video, shift, scale)), gate)
         return video, added(text, text_ff(self.norm2(text, text_shift, text_scale)), text_gate)
 
-    def attend(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
-        of_text = self.attn1 if self.attn2 is None else self.attn2
-        q = torch.cat([of_text.q(text), turned(self.attn1.q(video), rotary)], 1)  # only the video tokens have positions
-        k = torch.cat([of_text.k(text).transpose(1, 2), turned(self.attn1.k(video), rotary).transpose(1, 2)], 2)
-        v = torch.cat([of_text.v(text).transpose(1, 2), self.attn1.v(video).transpose(1, 2)], 2)
-        joint = self.attend_by(q.transpose(1, 2), k, v)
-        count = text.shape[1]
-        return self.attn1.to_out[0](joint[:, count:]), of_text.to_out[0](joint[:, :count])
+    @property
+    def of_text(self) -> Projections:
+        return self.attn1 if self.attn2 is None else self.attn2
+
+    def qkv(self, video: Tensor, text: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of all tokens, the text's first; only the video's have positions. Queries lie by tokens, as what is attended
+        will, keys and values by heads."""
+        q = [y.transpose(1, 2) for y in (self.of_text.q(text), self.attn1.q(video, rotary))]
+        q = torch.cat(q, dim=1).transpose(1, 2)
+        k = torch.cat([self.of_text.k(text), self.attn1.k(video, rotary)], dim=2)
+        return q, k, torch.cat([self.of_text.v(text), self.attn1.v(video)], dim=2)
 
 
 class EasyAnimateTransformer(nn.Module):
@@ -160,31 +163,29 @@ class EasyAnimateTransformer(nn.Module):
         -> [batch, out_channels, frames, height, width]
         """
         time = self.time_embedding(sinusoidal_embedding(t, self.config.dim).to(x.dtype))
-        tokens, grid = self.patches(x if y is None else torch.cat([x, y], dim=1))
-        run = partial(self.run, context=context, time=time, grid=grid)
-        hidden = through(cache, lambda: self.first_input(tokens, time), tokens, run)
+        x = x if y is None else torch.cat([x, y], dim=1)
+        grid = (x.shape[2], *(side // self.config.patch_size for side in x.shape[3:]))
+        rotary, text = rotary_table(grid, self.config.attention_head_dim, x.device), self.text_proj(context)
+
+        def run(video: Tensor) -> Tensor:
+            words = text
+            for block in self.transformer_blocks:
+                video, words = block(video, words, time, rotary)
+            return self.norm_out(self.norm_final(video), *self.norm_out.chunks(time))
+
+        hidden = through(cache, lambda tokens: self.first_input(tokens, time), lambda: self.patches(x), run)
         return self.unpatchify(self.proj_out(hidden), grid)
 
-    def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
-        """[batch, tokens, dim] in the order (frame, row, column), and the grid (frames, rows, columns)."""
-        batch, _, frames = x.shape[:3]
-        x = self.proj(x.transpose(1, 2).flatten(0, 1)).unflatten(
-            0, (batch, frames)
-        )  # [batch, frames, dim, rows, columns]
-        grid = (frames, *x.shape[-2:])
-        return x.transpose(1, 2).flatten(2).transpose(1, 2).contiguous(), grid
+    def patches(self, x: Tensor) -> Tensor:
+        """-> [batch, tokens, dim] in the order (frame, row, column)."""
+        frames = x.shape[2]
+        x = self.proj(x.transpose(1, 2).flatten(0, 1)).flatten(2)  # [batch * frames, dim, rows * columns]
+        return x.transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
 
     def first_input(self, tokens: Tensor, time: Tensor) -> Tensor:
         """What the first block's attention sees of the video: the text has no part in it."""
         norm = self.transformer_blocks[0].norm1
         return norm(tokens, *norm.chunks(time)[:2])
-
-    def run(self, video: Tensor, context: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        rotary = rotary_table(grid, self.config.attention_head_dim, video.device)
-        text = self.text_proj(context)
-        for block in self.transformer_blocks:
-            video, text = block(video, text, time, rotary)
-        return self.norm_out(self.norm_final(video), *self.norm_out.chunks(time))
 
     def unpatchify(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
         frames, rows, columns = grid

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from ..common.attention import attention
 from ..common.feed_forward import feed_forward
+from ..common.heads import heads_of, together
 from ..common.norm import RMSNorm, added, modulated
-from ..common.rope import apply_rotary, rotary_table, sinusoidal_embedding
+from ..common.rope import rotary_table, sinusoidal_embedding
 from ..common.step_cache import StepCache, through
 from .config import WanConfig
 
 
-class SelfAttention(nn.Module):
+class Attention(nn.Module):
     attend_by = staticmethod(attention)
 
     def __init__(self, config: WanConfig):
@@ -29,16 +30,27 @@ class SelfAttention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim, config.eps), RMSNorm(dim, config.eps)
 
-    def heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [batch, heads, tokens, head_dim]
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1))  # [batch, tokens, heads, head_dim]
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
-        q = apply_rotary(self.heads(self.norm_q(self.q(x))), rotary)
-        k = apply_rotary(self.heads(self.norm_k(self.k(x))), rotary)
-        return self.o(self.attend_by(q, k, self.heads(self.v(x))))
+    def heads(self, x: Tensor, norm: nn.Module, rotary: Tensor | None = None) -> Tensor:
+        """[batch, tokens, dim], which may be overwritten -> [batch, heads, tokens, head_dim]."""
+        return heads_of(x, lambda part: self.split(norm(part)), rotary)
+
+    def keys(self, x: Tensor, norm: nn.Module, rotary: Tensor | None = None) -> Tensor:
+        return together(self.heads(x, norm, rotary))
+
+    def values(self, x: Tensor) -> Tensor:
+        return together(self.split(x).transpose(1, 2))
 
 
-class CrossAttention(SelfAttention):
+class SelfAttention(Attention):
+    def qkv(self, x: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k = self.heads(self.q(x), self.norm_q, rotary), self.keys(self.k(x), self.norm_k, rotary)
+        return q, k, self.values(self.v(x))
+
+
+class CrossAttention(Attention):
     """Attention to the text and, in i2v models, separately to the image tokens; both results are added."""
 
     def __init__(self, config: WanConfig):
@@ -48,18 +60,18 @@ class CrossAttention(SelfAttention):
             self.k_img, self.v_img = nn.Linear(config.dim, config.dim), nn.Linear(config.dim, config.dim)
             self.norm_k_img = RMSNorm(config.dim, config.eps)
 
-    def forward(self, x: Tensor, text: Tensor, image: Tensor | None, kept: dict | None = None) -> Tensor:
+    def queries(self, x: Tensor) -> Tensor:
+        return self.heads(self.q(x), self.norm_q)
+
+    def attend(self, q: Tensor, text: Tensor, image: Tensor | None, kept: dict | None = None) -> Tensor:
         """kept: of this layer and prompt, where its keys and values are kept from step to step."""
-        q = self.heads(self.norm_q(self.q(x)))
         known = {} if kept is None else kept
         if not known:
-            known["text"] = self.heads(self.norm_k(self.k(text))), self.heads(self.v(text))
+            known["text"] = self.keys(self.k(text), self.norm_k), self.values(self.v(text))
             if self.image and image is not None:
-                known["image"] = self.heads(self.norm_k_img(self.k_img(image))), self.heads(self.v_img(image))
+                known["image"] = self.keys(self.k_img(image), self.norm_k_img), self.values(self.v_img(image))
         out = self.attend_by(q, *known["text"])
-        if "image" in known:
-            out = added(out, self.attend_by(q, *known["image"]))
-        return self.o(out)
+        return added(out, self.attend_by(q, *known["image"])) if "image" in known else out
 
 
 class Block(nn.Module):
@@ -77,11 +89,14 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, time: Tensor, rotary: Tensor, text: Tensor, image: Tensor | None, kept: dict | None = None
     ) -> Tensor:  # fmt: skip
-        """x: [batch, tokens, dim]; time: [batch, 6, dim] float32; kept: see CrossAttention."""
+        """x: [batch, tokens, dim]; time: [batch, 6, dim] float32; kept: see CrossAttention.
+
+        What goes into a call lives as long as it: so attention is given heads, and not the tokens that they are made of.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = (time + self.modulation.float()).chunk(6, dim=1)
-        attended = self.self_attn(modulated(self.norm1, x, shift1, scale1), rotary)
-        x = added(x, attended, gate1.to(x.dtype))
-        x = added(x, self.cross_attn(self.norm3(x), text, image, kept))
+        own, cross = self.self_attn, self.cross_attn
+        x = added(x, own.o(own.attend_by(*own.qkv(modulated(self.norm1, x, shift1, scale1), rotary))), gate1.to(x.dtype))
+        x = added(x, cross.o(cross.attend(cross.queries(self.norm3(x)), text, image, kept)))
         fed = feed_forward(modulated(self.norm2, x, shift2, scale2), self.ffn[0], self.ffn[2])
         return added(x, fed, gate2.to(x.dtype))
 
@@ -151,9 +166,8 @@ class WanTransformer(nn.Module):
             image = None if clip_fea is None else self.img_emb(clip_fea)
             known["tokens"] = self.embed_text(context), image
         context, image = known["tokens"]
-        x = self.patch_embedding(x if y is None else torch.cat([x, y], dim=1))
-        grid = x.shape[2:]
-        x = x.flatten(2).transpose(1, 2).contiguous()  # [batch, tokens, dim]
+        x = x if y is None else torch.cat([x, y], dim=1)
+        grid = tuple(side // patch for side, patch in zip(x.shape[2:], self.config.patch_size))
         rotary = rotary_table(grid, self.config.dim // self.config.num_heads, x.device)
         time = self.time_embedding(sinusoidal_embedding(t, self.config.freq_dim).to(x.dtype))
         modulation = self.time_projection(time).unflatten(1, (6, -1)).float()
@@ -163,8 +177,11 @@ class WanTransformer(nn.Module):
                 x = block(x, modulation, rotary, context, image, None if kept is None else kept.setdefault(index, {}))
             return x
 
-        x = through(cache, lambda: modulation, x, run)
-        return self.unpatchify(self.head(x, time.float()), grid)
+        tokens = through(cache, lambda _: modulation, lambda: self.patches(x), run)
+        return self.unpatchify(self.head(tokens, time.float()), grid)
+
+    def patches(self, x: Tensor) -> Tensor:
+        return self.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # [batch, tokens, dim]
 
     def embed_text(self, context: Tensor) -> Tensor:
         """Zero-pads to text_len before the embedding: the padding is attended to, as in training."""

@@ -11,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
+from comfyui_trajectory.models.common import pieces
+from comfyui_trajectory.models.common.feed_forward import FeedForward
 from comfyui_trajectory.models.common.ops import CastLinear, apply_dtype, store_fp8
 from comfyui_trajectory.models.wan.transformer import WanTransformer
 from comfyui_trajectory.models.wan.vae import WanVAE
@@ -111,6 +113,22 @@ def test_weights_stored_in_fewer_bits_are_widened_and_scaled_as_ours_are(dtype):
     before = module(*inputs)
     lend(module, Ops)
     assert torch.equal(module(*inputs), before) and not any(type(layer) is CastLinear for layer in module.modules())
+
+
+@pytest.mark.parametrize("stored", ["fp32", "fp8"])
+def test_the_feed_forward_brings_its_weights_once_for_all_pieces_of_its_tokens(stored, monkeypatch):
+    torch.manual_seed(3)
+    layers, x = FeedForward(64), torch.randn(1, 40, 64)
+    if stored == "fp8":
+        store_fp8(layers, keep=())
+    expected = layers(x.clone())
+    lend(layers, Ops)
+    lent = [layers.net[0].proj, layers.net[2]]
+    for layer in lent:
+        layer.comfy_cast_weights = True
+    monkeypatch.setattr(pieces, "PIECE", 5 * 64 * 4)
+    torch.testing.assert_close(layers(x.clone()), expected, rtol=1e-5, atol=1e-5)
+    assert [layer.casts for layer in lent] == [1, 1] and all(layer.converted is None for layer in lent)
 
 
 def test_a_patch_is_added_to_the_real_number_of_a_scaled_weight():
