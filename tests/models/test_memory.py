@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from .. import tiny_tora
 
-SIZE = {"width": 256, "height": 256, "frames": 49}  # 13 x 16 x 16 tokens
+SIZE = {"width": 384, "height": 256, "frames": 49}  # 13 x 16 x 24 tokens
 # Large enough that activations, and not the interpreter, are what grows.
 MODELS = {
     "wan": (WanTransformer, WanConfig(dim=512, ffn_dim=1408, num_heads=4, num_layers=2, text_dim=64, clip_dim=64)),
@@ -121,7 +121,8 @@ def test_block_swap_counts_what_stays_and_what_is_on_its_way() -> None:
 
 def test_cards_on_which_swapping_ran_out_of_memory_are_given_fewer_blocks() -> None:
     """The outcome is that of benchmarks/results/full_size_h100.json: 12 GB held neither 16 blocks of Wan 14B in fp8 nor
-    36 of EasyAnimate 12B, and 8 GB not 6 of Wan's, but 21 of EasyAnimate's. The sizes are what `measure` says."""
+    36 of EasyAnimate 12B, and 8 GB not 6 of Wan's, but 21 of EasyAnimate's. The sizes are what `measure` said of the
+    code that ran there."""
     mib = 2**20
     wan = Memory(15871 * mib, (385 * mib,) * 40, 3561 * mib)
     easyanimate = Memory(12138 * mib, (252 * mib,) * 48, 1096 * mib)

@@ -68,14 +68,14 @@ def refused(one, other, what, model, text, motion):
     assert one.model.path.name in str(raised.value) and names[what] in str(raised.value), raised.value
 
 
-@pytest.mark.parametrize(("one", "other"), permutations(FILES, 2))
+@pytest.mark.parametrize(("one", "other"), list(permutations(FILES, 2)))
 def test_a_vae_of_another_system_is_named_with_the_model(systems, one, other):
     with pytest.raises(InputError) as raised:
         encode(systems[one].model, systems[other].vae, systems[one].tracks)
     assert systems[one].model.path.name in str(raised.value) and systems[other].vae.path.name in str(raised.value)
 
 
-@pytest.mark.parametrize(("one", "other"), permutations(FILES, 2))
+@pytest.mark.parametrize(("one", "other"), list(permutations(FILES, 2)))
 def test_a_motion_of_another_system_is_named_with_the_model(systems, untouched, one, other):
     one, other = systems[one], systems[other]
     refused(one, other, "motion", one.model, one.text, other.motion)
