@@ -200,6 +200,9 @@ examples:
         "--size", type=size, default=(0, 0), metavar="WxH", help="memory for a clip of this size (default: as usual)"
     )
     about.add_argument("--frames", type=int, default=0, metavar="N", help="and of so many frames")
+    held = about.add_argument_group("how a model is held and run: what its memory and the cards that it fits are told for")
+    add_dtype(held)
+    add_memory(held)
     about.add_argument("--json", action="store_true", help="as JSON, for programs")
 
     judge = command(
@@ -240,9 +243,7 @@ def add_models(target: argparse.ArgumentParser) -> None:
     group.add_argument("--vae", metavar="FILE", help="its VAE")
     group.add_argument("--text-encoder", metavar="FILE", help="its text encoder")
     group.add_argument("--image-encoder", metavar="FILE", help="its image encoder (CLIP vision)")
-    group.add_argument(
-        "--dtype", choices=DTYPES, default="auto", help="number format of the model's weights (default: as in the file)"
-    )
+    add_dtype(group)
     group.add_argument(
         "--device",
         metavar="NAME",
@@ -250,8 +251,14 @@ def add_models(target: argparse.ArgumentParser) -> None:
     )
 
 
-def add_options(target: argparse.ArgumentParser) -> None:
-    group = target.add_argument_group("memory and speed (by default nothing that changes the video)")
+def add_dtype(group) -> None:
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="number format of the model's weights (default: as in the file)"
+    )
+
+
+def add_memory(group) -> None:
+    """What decides how much memory a step takes."""
     group.add_argument(
         "--blocks-on-device", type=int, default=0, metavar="N",
         help="blocks of the model that a GPU holds at once; the others wait in host memory (default: 0, all)",
@@ -259,17 +266,22 @@ def add_options(target: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prefetch", type=int, default=1, metavar="N", help="blocks that are on their way meanwhile (default: 1)"
     )
-    group.add_argument("--attention", choices=ATTENTION, default="auto", help="what computes the attention")
-    group.add_argument("--compile", action="store_true", help="compile the model's blocks with torch.compile")
     group.add_argument("--guidance", choices=GUIDANCE, default="sequential", help="how both prompts are computed")
     group.add_argument(
         "--skip-steps", choices=STEP_CACHES, default="off", help="leave out steps that change little, by which method"
     )
+    group.add_argument("--fp8-products", action="store_true", help="multiply fp8 weights as fp8, where the GPU can")
+
+
+def add_options(target: argparse.ArgumentParser) -> None:
+    group = target.add_argument_group("memory and speed (by default nothing that changes the video)")
+    add_memory(group)
     group.add_argument(
         "--skip-threshold", type=float, default=0.1, metavar="X",
         help="how much change may add up before a step is computed again (default: 0.1)",
     )  # fmt: skip
-    group.add_argument("--fp8-products", action="store_true", help="multiply fp8 weights as fp8, where the GPU can")
+    group.add_argument("--attention", choices=ATTENTION, default="auto", help="what computes the attention")
+    group.add_argument("--compile", action="store_true", help="compile the model's blocks with torch.compile")
 
 
 def add_sampling(target: argparse.ArgumentParser) -> None:

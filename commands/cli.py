@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -84,11 +84,11 @@ def model_files(options: argparse.Namespace) -> ModelFiles:
 
 
 def options_of(options: argparse.Namespace) -> Options:
-    """How the model is held and run."""
-    names = ("blocks_on_device", "prefetch", "attention", "compile", "guidance", "fp8_products")
+    """How the model is held and run, by those of the arguments that the command has."""
+    names = {field.name: field.name for field in fields(Options)}
+    names |= {"step_cache": "skip_steps", "step_cache_threshold": "skip_threshold", "storage": "dtype"}
     try:
-        return Options(step_cache=options.skip_steps, step_cache_threshold=options.skip_threshold,
-                       **{name: getattr(options, name) for name in names})  # fmt: skip
+        return Options(**{name: getattr(options, given) for name, given in names.items() if given in options})
     except ModelError as error:
         parser().error(str(error))
 
@@ -212,7 +212,7 @@ def editor(options: argparse.Namespace) -> None:
 def info(options: argparse.Namespace) -> None:
     from .info import describe, in_words
 
-    found = describe(options.file, *options.size, options.frames)
+    found = describe(options.file, *options.size, options.frames, options_of(options))
     print(json.dumps(found, indent=2, default=str) if options.json else in_words(found))
 
 

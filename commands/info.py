@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from ..models import ModelError, info, predict_memory
+from ..models import ModelError, Options, info, predict_memory
 from ..models.common.memory import suggestions
 from ..trajectory import TracksError, read_tracks
 
@@ -12,9 +13,9 @@ TRACK_ENDINGS = (".json", ".npz", ".npy", ".txt")
 PICKLES = (".pth", ".pt")
 
 
-def describe(path: Path, width: int = 0, height: int = 0, frames: int = 0) -> dict:
-    """What a file is, and of a model the memory for a clip of that size (0: its usual one): a dict with
-    `what`: "tracks" or "checkpoint". The error of the reader that the file most likely was meant for."""
+def describe(path: Path, width: int = 0, height: int = 0, frames: int = 0, options: Options = Options()) -> dict:
+    """What a file is, and of a model the memory for a clip of that size (0: its usual one) with these options: a dict
+    with `what`: "tracks" or "checkpoint". The error of the reader that the file most likely was meant for."""
     if not path.exists():
         raise ValueError(f"{path} does not exist.")
     if path.suffix.lower() in TRACK_ENDINGS and not path.name.endswith(".index.json"):
@@ -24,24 +25,24 @@ def describe(path: Path, width: int = 0, height: int = 0, frames: int = 0) -> di
             return describe_tracks(path)
         except TracksError as not_tracks:
             try:
-                return describe_checkpoint(path, width, height, frames)
+                return describe_checkpoint(path, width, height, frames, options)
             except ModelError as not_weights:
                 raise ValueError(f"{not_weights} As a track file: {not_tracks}") from None
-    return describe_checkpoint(path, width, height, frames)
+    return describe_checkpoint(path, width, height, frames, options)
 
 
-def describe_checkpoint(path: Path, width: int, height: int, frames: int) -> dict:
+def describe_checkpoint(path: Path, width: int, height: int, frames: int, options: Options) -> dict:
     """What `models.info` says, and for a diffusion model `memory` (bytes at the peak of a step with a GPU), `work` (the
     part of it that is not weights) and `cards` ({GB of a graphics card: options with which it fits, or None})."""
     found = {"what": "checkpoint", **info(path)}
     if found["kind"] == "diffusion model" and found["problem"] is None:
-        as_stored = predict_memory(path, width, height, frames)
-        in_fp8 = None if "float8" in " ".join(found["dtypes"]) else predict_memory(
-            path, width, height, frames, dtype="fp8_e4m3fn"
+        asked = predict_memory(path, width, height, frames, options=options)
+        in_fp8 = None if options.storage != "auto" or "float8" in " ".join(found["dtypes"]) else predict_memory(
+            path, width, height, frames, options=replace(options, storage="fp8_e4m3fn")
         )  # fmt: skip
-        cards = suggestions(as_stored, in_fp8)
+        cards = suggestions(asked, in_fp8, options)
         found |= {
-            "memory": as_stored.weights + as_stored.work, "work": as_stored.work,
+            "memory": asked.on_device(options), "work": asked.work,
             "cards": {card: None if options is None else options.changed() for card, options in cards.items()},
         }  # fmt: skip
     return found
@@ -110,8 +111,9 @@ def in_options(options: dict | None) -> str:
     """Options as they are written on the command line."""
     if options is None:
         return "does not fit at this size"
-    names = {"storage": "dtype"}
-    given = [f"--{names.get(name, name).replace('_', '-')} {value}" for name, value in options.items()]
+    names = {"storage": "dtype", "step_cache": "skip-steps"}
+    flags = {name: f"--{names.get(name, name).replace('_', '-')}" for name in options}
+    given = [flags[name] if value is True else f"{flags[name]} {value}" for name, value in options.items()]
     return " ".join(given) or "fits as it is"
 
 

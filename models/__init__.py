@@ -14,7 +14,7 @@ import torch
 from .common.checkpoint import Checkpoint, open_checkpoint
 from .common.errors import CheckpointError, ModelError
 from .common.memory import Memory, measure
-from .common.ops import DTYPES
+from .common.ops import DTYPES, multiplies_fp8, use_fp8_products
 from .common.options import Options
 from .common.registry import identify, info
 from .common.sampling import sample
@@ -48,12 +48,15 @@ def load_model(
 
 
 def predict_memory(
-    path, width: int = 0, height: int = 0, frames: int = 0, *, motion=None, dtype: str = "auto", device: str = "cuda"
+    path, width: int = 0, height: int = 0, frames: int = 0, *, motion=None, dtype: str = "auto", device: str = "cuda",
+    options: Options = Options(),
 ) -> Memory:  # fmt: skip
     """What a diffusion model takes while it makes a clip of that size (0: its usual one), from the file's header alone.
 
-    dtype, motion: as for `load_model`; device: 'cuda', where 16 bit are computed in, or 'cpu' (32 bit).
+    dtype, motion, options: as for `load_model`; of swapped blocks `Memory.on_device` tells. device: 'cuda', where 16 bit
+    are computed in, or 'cpu' (32 bit).
     """
+    dtype = dtype if options.storage == "auto" else options.storage
     checkpoint, found, family = _find("diffusion model", path, dtype, None, motion)
     hollow = {
         key: torch.empty(shape, dtype=checkpoint.dtypes[key], device="meta")
@@ -62,6 +65,9 @@ def predict_memory(
     checkpoint = Checkpoint.from_tensors(hollow, checkpoint.path, checkpoint.metadata)
     place = torch.device("cpu" if device == "cpu" else "meta")
     model = family.load_model(checkpoint, found, dtype, place)
+    model.options = options
+    if options.fp8_products and device != "cpu" and (not torch.cuda.is_available() or multiplies_fp8(torch.device(device))):
+        use_fp8_products(model.module)
     usual = (model.defaults[name] for name in ("width", "height", "frames"))
     return measure(model, *(given or normal for given, normal in zip((width, height, frames), usual)))
 

@@ -95,10 +95,9 @@ class TrajectoryModelLoader:
         options = as_the_host_allows(options or Options())
         given = {"motion": motion, "options": options}
         if isinstance(host, PlainHost) and host.device().type == "cuda":
-            storage = weight_dtype if options.storage == "auto" else options.storage
             path = host.model_path("diffusion_models", model_name, "model_name")
             with naming("model_name"):
-                memory = predict_memory(path, motion=motion, dtype=storage)
+                memory = predict_memory(path, motion=motion, dtype=weight_dtype, options=options)
             if sentence := advice(path.name, memory, options, torch.cuda.mem_get_info(host.device())[0]):
                 log.warning("%s", sentence)
         return (load(load_model, "diffusion_models", model_name, "model_name", weight_dtype, **given),)

@@ -16,17 +16,18 @@ def feed_forward(x: Tensor, enter: nn.Linear, leave: nn.Linear) -> Tensor:
 
     Layers that convert their weights on use do so once for all pieces (`converted_once`); those that cannot are run once.
     """
-    layers, count = (enter, leave), rows(x, enter.out_features * x.element_size())
+    layers, tokens = (enter, leave), x.flatten(0, 1)
     once = [None if torch.compiler.is_compiling() else getattr(layer, "converted_once", None) for layer in layers]
     known = all(type(layer) in PLAIN or convert for layer, convert in zip(layers, once))
-    if count >= x.shape[1] or not known or torch.is_grad_enabled():
+    count = rows(tokens, enter.out_features * x.element_size())
+    if count >= len(tokens) or not known or torch.is_grad_enabled():
         return leave(gelu_of(enter, x))
     with ExitStack() as stack:
         for convert in filter(None, once):
             stack.enter_context(convert(x))
-        for piece in x.split(count, dim=1):
+        for piece in tokens.split(count):
             piece.copy_(leave(gelu_of(enter, piece)))
-    return x
+    return tokens.view_as(x)
 
 
 class FeedForward(nn.Module):

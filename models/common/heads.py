@@ -22,14 +22,14 @@ def heads_of(x: Tensor, normed: Callable[[Tensor], Tensor], table: Tensor | None
         heads = normed(part)
         return heads if table is None else apply_rotary(heads.transpose(1, 2), table).transpose(1, 2)
 
-    count = rows(x, 4 * x.shape[2], LARGE_PIECE // 4)
+    count = rows(x[0], 4 * x.shape[2], LARGE_PIECE // 4)
     if count >= x.shape[1] or not overwrites():
         return work(x, table).transpose(1, 2)
-    parts = x.split(count, dim=1)
-    tables = [None] * len(parts) if table is None else table.split(count, dim=1)
-    for part, of_part in zip(parts, tables):
-        heads = work(part, of_part)
-        part.unflatten(-1, heads.shape[2:]).copy_(heads)
+    tables = [None] * len(x[0].split(count)) if table is None else table.split(count, dim=1)
+    for sample in x.split(1):
+        for part, of_part in zip(sample.split(count, dim=1), tables):
+            heads = work(part, of_part)
+            part.unflatten(-1, heads.shape[2:]).copy_(heads)
     return x.unflatten(-1, heads.shape[2:]).transpose(1, 2)
 
 

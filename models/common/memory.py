@@ -4,8 +4,9 @@ contents, and what they would take is added up. Knows no family."""
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,10 +26,14 @@ SCATTERED = 1.4e9
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside the block: `now` bytes of the tensors that came into being there and still live, and their `peak`."""
+    """Inside the block: `now` bytes of the tensors that came into being there and still live, and their `peak`.
 
-    def __init__(self):
+    twice: operations that hold their result twice while they run, in a layout of their own first.
+    """
+
+    def __init__(self, twice: Sequence = ()):
         super().__init__()
+        self.twice = twice
         self.now = self.peak = 0
         self.seen: dict[int, weakref.ref] = {}
 
@@ -39,6 +44,8 @@ class LiveBytes(TorchDispatchMode):
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
                 self.count(leaf.untyped_storage())
+                if func in self.twice:
+                    self.peak = max(self.peak, self.now + leaf.nbytes)
         return result
 
     def count(self, storage: torch.UntypedStorage) -> None:
@@ -95,9 +102,10 @@ def no_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 @torch.no_grad()
 def measure(model, width: int, height: int, frames: int) -> Memory:
     """What `model`, loaded without contents (on the meta device), would take for a clip of that size, with guidance, on
-    the device that it names."""
+    the device that it names and by its options: those that change what lives at once are batched guidance, fp8 products
+    and TeaCache. ModelError where TeaCache knows no figures of it. What compiled blocks take is not known."""
     text, inputs = model.example_inputs(width, height, frames)
-    shape = model.latent_shape(width, height, frames)
+    shape, options = model.latent_shape(width, height, frames), model.options
     own = sum(value.nbytes for value in (*model.module.parameters(), *model.module.buffers()))
     blocks = tuple(
         sum(value.nbytes for module in group for value in (*module.parameters(), *module.buffers()))
@@ -106,13 +114,25 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
     on_cpu = model.device.type == "cpu"
     use_attention(model.module, no_attention)
     model.device = torch.device("meta")
-    with LiveBytes() as live, hollow_as_on_a_cpu() if on_cpu else nullcontext():
-        x, t = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
-        prompts = [torch.empty(1, *text, dtype=model.dtype, device="meta") for _ in range(2)]
-        cast = {name: torch.empty(size, dtype=model.dtype, device="meta") for name, size in inputs.items()}
-        predictions = []
-        for prompt, kept in zip(prompts, model.kept_at(width, height, frames, 2)):
-            predictions.append(model.predict(x, t, prompt, cast, **({} if kept is None else {"kept": kept})).float())
+    count, halves = (2, 1) if options.guidance == "batched" else (1, 2)
+    cached = options.step_cache == "teacache"
+    caches = [model.step_cache(options.step_cache_threshold, 2) if cached else None for _ in range(halves)]
+    twice = (torch.ops.aten.convolution.default,) if on_cpu else ()  # oneDNN
+    with LiveBytes(twice) as live, hollow_as_on_a_cpu() if on_cpu else nullcontext():
+        x, t = torch.empty(count, *shape, device="meta"), torch.empty(count, device="meta")
+        prompts = [torch.empty(count, *text, dtype=model.dtype, device="meta") for _ in range(halves)]
+        cast = {
+            name: torch.empty(count, *size[1:], dtype=model.dtype, device="meta") if size
+            else torch.empty((), dtype=model.dtype, device="meta") for name, size in inputs.items()
+        }  # fmt: skip
+        kept = model.kept_at(width, height, frames, halves)
+        for _ in range(2 if cached else 1):  # in the second, everything that is kept is there
+            predictions = []
+            for prompt, cache, known in zip(prompts, caches, kept):
+                more = {name: value for name, value in (("cache", cache), ("kept", known)) if value is not None}
+                predictions.append(model.predict(x, t, prompt, cast, **more).float())
+                if cache is not None:
+                    cache.step = 0  # the first step compares no numbers, of which there are none here
     return Memory(own, blocks, live.peak)
 
 
@@ -132,15 +152,16 @@ def advice(name: str, memory: Memory, options: Options, free: float) -> str | No
     )
 
 
-def suggestions(as_stored: Memory, in_fp8: Memory | None) -> dict[int, Options | None]:
-    """For each of CARDS (GB) the options that a model fits with, the most exact ones first; None where it does not."""
+def suggestions(as_asked: Memory, in_fp8: Memory | None, asked: Options = Options()) -> dict[int, Options | None]:
+    """For each of CARDS (GB) the options that a model fits with, `asked` with another storage or with swapped blocks,
+    the most exact ones first; None where it does not."""
     found = {}
     for card in CARDS:
-        counts = [("auto", as_stored.most_blocks(card * 1e9))]
+        counts = [(asked.storage, as_asked.most_blocks(card * 1e9, asked.prefetch))]
         if in_fp8 is not None:
-            counts.append(("fp8_e4m3fn", in_fp8.most_blocks(card * 1e9)))
+            counts.append(("fp8_e4m3fn", in_fp8.most_blocks(card * 1e9, asked.prefetch)))
         whole = [(storage, count) for storage, count in counts if count == 0]
         swapped = [(storage, count) for storage, count in counts if count]
         best = (whole or sorted(swapped, key=lambda pair: -pair[1]) or [None])[0]
-        found[card] = None if best is None else Options(storage=best[0], blocks_on_device=best[1])
+        found[card] = None if best is None else replace(asked, storage=best[0], blocks_on_device=best[1])
     return found

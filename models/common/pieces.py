@@ -28,10 +28,10 @@ def hollow_as_on_a_cpu() -> Iterator[None]:
 
 
 def rows(x: Tensor, width: int, large: int = LARGE_PIECE) -> int:
-    """How many tokens of x [batch, tokens, dim] at a time, where each of them takes `width` bytes in between: in as few
+    """How many of the tokens x [tokens, dim] at a time, where each of them takes `width` bytes in between: in as few
     pieces as there can be, and all of one size. large: of what is in between at once on a GPU."""
-    most = max(1, (PIECE if x.device.type in of_cpus else large) // (len(x) * width))
-    return math.ceil(x.shape[1] / math.ceil(x.shape[1] / most))
+    most = max(1, (PIECE if x.device.type in of_cpus else large) // width)
+    return math.ceil(len(x) / math.ceil(len(x) / most))
 
 
 def overwrites() -> bool:

@@ -87,3 +87,15 @@ def test_info_tells_the_memory_for_a_size_and_what_fits_which_card(run, tiny_fol
     small = json.loads(small)
     assert 20 * small["work"] < large["work"] < large["memory"] and small["cards"]["8"] == {}
     assert "on 8 GB" in run("info", file)[1] and "fits as it is" in run("info", file)[1]
+
+
+def test_info_tells_the_memory_with_the_options_that_are_asked_for(run, tiny_folder):
+    file = tiny_folder / "diffusion_models" / "tiny_transformer.safetensors"
+    asked = ("info", file, "--size", "320x320", "--frames", 81)
+    usual, batched = (json.loads(run(*asked, "--json", *more)[1]) for more in ((), ("--guidance", "batched")))
+    assert 1.5 * usual["work"] < batched["work"] and batched["cards"]["8"] == {"guidance": "batched"}
+    assert "on 8 GB       --fp8-products --guidance batched" in run(*asked, "--guidance", "batched", "--fp8-products")[1]
+    blocks = json.loads(run(*asked, "--json", "--blocks-on-device", 2)[1])
+    assert blocks["work"] == usual["work"] and blocks["memory"] <= usual["memory"]
+    code, _, err = run(*asked, "--skip-steps", "teacache")
+    assert code != 0 and "TeaCache knows no figures of tiny_transformer.safetensors" in err

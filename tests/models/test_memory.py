@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_trajectory.models import Options, load_model, predict_memory
+from comfyui_trajectory.models import ModelError, Options, load_model, predict_memory
 from comfyui_trajectory.models.cogvideox.transformer import CogVideoXTransformer
 from comfyui_trajectory.models.common.memory import OVERHEAD, SCATTERED, LiveBytes, Memory, advice, suggestions
 from comfyui_trajectory.models.easyanimate.config import EasyAnimateConfig
@@ -34,53 +34,74 @@ MODELS = {
         num_attention_heads=8, num_layers=2, mmdit_layers=1, text_embed_dim=64, time_embed_dim=64,
     )),
 }  # fmt: skip
-# Two predictions as the sampler makes them, and how far they raise the peak of resident memory.
+# The steps of a sampler, and how far they raise the peak of resident memory.
 MEASURE = """
-import gc, sys, torch
-from comfyui_trajectory.models import load_model
+import gc, json, sys, torch
+from types import SimpleNamespace
+from comfyui_trajectory.models import Options, load_model
+from comfyui_trajectory.models.common.guidance import Guidance
 def status(entry):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) * 1024
 torch.set_num_threads(1)
 with torch.no_grad():
-    model = load_model(sys.argv[1])
-    def passes(width, height, frames):
+    model = load_model(sys.argv[1], options=Options(**json.loads(sys.argv[2])))
+    def steps(count, width, height, frames):
         text, inputs = model.example_inputs(width, height, frames)
-        x, t = torch.zeros(1, *model.latent_shape(width, height, frames)), torch.full((1,), 500.0)
+        x, t = torch.randn(1, *model.latent_shape(width, height, frames)), torch.full((1,), 500.0)
         cast = {name: torch.zeros(shape) for name, shape in inputs.items()}
-        prompts = [torch.zeros(1, *text) for _ in range(2)]
-        done = []
-        for prompt, kept in zip(prompts, model.kept_at(width, height, frames, 2)):
-            done.append(model.predict(x, t, prompt, cast, **({} if kept is None else {"kept": kept})))
-    passes(64, 64, 9)  # what libraries keep for themselves from their first use on
+        prompts = SimpleNamespace(positive=torch.zeros(1, *text), negative=torch.zeros(1, *text))
+        motion = SimpleNamespace(width=width, height=height, frames=frames)
+        guided = Guidance(model, prompts, motion, 2.0, count, 0.0)
+        for _ in range(count):
+            guided(x, t, cast)
+    steps(2, 64, 64, 9)  # what libraries keep for themselves from their first use on
     gc.collect()
     open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
     before = status("VmRSS")
-    passes(*map(int, sys.argv[2:]))
+    steps(int(sys.argv[3]), *map(int, sys.argv[4:]))
     print(status("VmHWM") - before)
 """
+FIGURES = {"step_cache_coefficients": [0.0, 1.0]}  # of TeaCache: any will do
 
 
-def written(folder: Path, family: str) -> Path:
+def written(folder: Path, family: str, figures: dict = FIGURES) -> Path:
     torch.manual_seed(0)
     kind, config = MODELS[family]
     with torch.no_grad():
         weights = {name: value.contiguous() for name, value in kind(config).state_dict().items()}
-    stated = {} if family == "easyanimate" else asdict(config)
+    stated = ({} if family == "easyanimate" else asdict(config)) | {"defaults": figures}
     save_file(weights, folder / f"{family}.safetensors", metadata={"config": json.dumps(stated)})
     return folder / f"{family}.safetensors"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@pytest.mark.parametrize("given", [{}, {"guidance": "batched"}, {"step_cache": "teacache"}], ids=["usual", "batched", "teacache"])
 @pytest.mark.parametrize("family", MODELS)
-def test_the_prediction_is_within_10_percent_of_what_a_process_really_takes(family, tmp_path) -> None:
-    path = written(tmp_path, family)
-    predicted = predict_memory(path, **SIZE, device="cpu")
-    arguments = [sys.executable, "-c", MEASURE, str(path), *map(str, SIZE.values())]
+def test_the_prediction_is_within_10_percent_of_what_a_process_really_takes(family, given, tmp_path) -> None:
+    path, options = written(tmp_path, family), Options(**given)
+    predicted = predict_memory(path, **SIZE, device="cpu", options=options)
+    count = 2 if options.step_cache == "teacache" else 1
+    arguments = [sys.executable, "-c", MEASURE, path, json.dumps(given), count, *SIZE.values()]
     # glibc keeps what is freed below its threshold, for itself and in odd pieces; here it gives it back at once.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(list(map(str, arguments)), capture_output=True, text=True, check=True, env=environment)
     measured = int(done.stdout)
     assert predicted.work == pytest.approx(measured, rel=0.1), (predicted.work / 1e6, measured / 1e6)
+
+
+def test_options_that_hold_more_at_once_are_told_so(tmp_path) -> None:
+    path = written(tmp_path, "easyanimate")
+    usual, batched, cached, fp8, products = (
+        predict_memory(path, **SIZE, options=Options(**given)).work for given in
+        ({}, {"guidance": "batched"}, {"step_cache": "teacache"}, {"storage": "fp8_e4m3fn"},
+         {"storage": "fp8_e4m3fn", "fp8_products": True})
+    )  # fmt: skip
+    tokens = 13 * 16 * 24 * 512 * 2  # bytes of them in 16 bits
+    assert 1.7 * usual < batched < 2.1 * usual
+    assert 3 * tokens < cached - usual < 6 * tokens  # for each half the change and what was looked at
+    assert products != fp8  # hidden layers as a whole, and small ones
+    with pytest.raises(ModelError, match="TeaCache knows no figures"):
+        predict_memory(written(tmp_path, "easyanimate", {}), options=Options(step_cache="teacache"))
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bf16", "fp8_e4m3fn"])

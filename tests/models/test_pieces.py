@@ -56,7 +56,7 @@ def test_in_pieces_all_families_give_the_same(case, monkeypatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", FEW)
     for name in ("heads", "feed_forward"):
         monkeypatch.setattr(f"comfyui_trajectory.models.common.{name}.rows",
-                            lambda x, *sizes: asked.append((x.shape[1], real(x, *sizes))) or asked[-1][1])  # fmt: skip
+                            lambda x, *sizes: asked.append((len(x), real(x, *sizes))) or asked[-1][1])  # fmt: skip
     torch.testing.assert_close(module(*inputs), whole, rtol=1e-5, atol=1e-5)
     assert all(1 <= count < tokens for tokens, count in asked if tokens > 5) and asked
 
@@ -83,11 +83,11 @@ def test_what_is_given_stays_as_it_is(case) -> None:
 
 def test_pieces_are_as_few_as_can_be_and_of_one_size(monkeypatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", 100)
-    assert [pieces.rows(torch.empty(1, tokens, 4), 10) for tokens in (1, 10, 11, 20, 21)] == [1, 10, 6, 10, 7]
-    assert pieces.rows(torch.empty(2, 7, 4), 1000) == 1  # one token is more than a piece
-    assert pieces.rows(torch.empty(1, 50, 4, device="meta"), 10, 300) == 25
+    assert [pieces.rows(torch.empty(tokens, 4), 10) for tokens in (1, 10, 11, 20, 21)] == [1, 10, 6, 10, 7]
+    assert pieces.rows(torch.empty(7, 4), 1000) == 1  # one token is more than a piece
+    assert pieces.rows(torch.empty(50, 4, device="meta"), 10, 300) == 25
     with pieces.hollow_as_on_a_cpu():
-        assert pieces.rows(torch.empty(1, 50, 4, device="meta"), 10, 300) == 10
+        assert pieces.rows(torch.empty(50, 4, device="meta"), 10, 300) == 10
 
 
 def test_heads_take_the_memory_of_their_tokens(monkeypatch) -> None:
@@ -123,7 +123,7 @@ def test_weights_in_fp8_are_converted_once_for_all_pieces(monkeypatch) -> None:
 def test_layers_that_multiply_fp8_are_given_all_tokens_at_once(monkeypatch) -> None:
     seen, layers = [], store_fp8(FeedForward(64), keep=())
     layers.net[0].proj.__class__ = ScaledLinear
-    monkeypatch.setattr(ScaledLinear, "forward", lambda self, x: seen.append(x.shape[1]) or torch.zeros(1, x.shape[1], 256))
+    monkeypatch.setattr(ScaledLinear, "forward", lambda self, x: seen.append(x.shape[:-1].numel()) or torch.zeros(*x.shape[:-1], 256))
     monkeypatch.setattr(pieces, "PIECE", FEW)
     layers(torch.randn(1, 40, 64))
     assert seen == [40]
