@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models import SCHEDULERS, ModelError, sample
 from .host import host
@@ -134,9 +134,10 @@ def normalised(latent: dict, model) -> Tensor:
 
 
 def working_bytes(model, motion) -> int:
-    """About what one step needs beside the weights, `models.predict_memory` asked for the large models at their usual
+    """About what one step needs beside the weights, as `models.predict_memory` tells for the large models at their usual
     sizes: 5 to 7 activations of the model's width a token, for each half of the guidance that is computed at once, and
-    two converted weights of the feed-forward."""
+    two weights, converted."""
     halves = 2 if model.options.guidance == "batched" else 1
     _, frames, height, width = model.latent_shape(motion.width, motion.height, motion.frames)
-    return 8 * halves * (frames * height * width // 4) * model.config.dim * model.dtype.itemsize + 256 * 2**20
+    largest = max(layer.weight.numel() for layer in model.module.modules() if isinstance(layer, nn.Linear))
+    return (8 * halves * (frames * height * width // 4) * model.config.dim + 2 * largest) * model.dtype.itemsize
