@@ -70,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def model_files(options: argparse.Namespace) -> ModelFiles:
     given = {name: getattr(options, name) for name in ("model", "vae", "text_encoder")}
-    more = {"dtype": options.dtype, "loras": tuple(lora_of(parts) for parts in options.lora),
-            "options": options_of(options)}  # fmt: skip
+    more = {"loras": tuple(lora_of(parts) for parts in options.lora), "options": options_of(options)}
     own = any(given.values()) or options.image_encoder or options.motion
     if own and options.embedded:
         parser().error(f"--embedded {options.embedded} is a model of its own: leave out the other model files")

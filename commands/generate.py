@@ -39,7 +39,6 @@ class ModelFiles:
     vae: str
     text_encoder: str
     image_encoder: str | None
-    dtype: str = "auto"
     motion: str | None = None
     loras: tuple[tuple[str, float], ...] = ()
     options: Options = Options()
@@ -69,7 +68,7 @@ class Pipeline:
     @cached_property
     def model(self):
         files = self.files
-        (model,) = TrajectoryModelLoader().load(files.model, files.dtype, files.motion or NO_FILE, files.options)
+        (model,) = TrajectoryModelLoader().load(files.model, motion_name=files.motion or NO_FILE, options=files.options)
         for name, strength in files.loras:
             (model,) = TrajectoryLora().add(model, name, strength)
         return model

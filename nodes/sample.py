@@ -102,7 +102,7 @@ class TrajectorySampler:
         except ModelError as error:
             raise InputError(f"text or motion: {error}") from error
         doing = f"sampling {motion.frames} frames of {motion.width}x{motion.height}"
-        host.ready(model, working_bytes(model, motion), doing)
+        host.ready(model, working_bytes(model, motion, step_cache), doing)
         look, videos = previewer(model), []
         try:
             with host.progress(steps * len(starts), "sampling") as progress, model.watched(host.check_cancelled):
@@ -133,11 +133,12 @@ def normalised(latent: dict, model) -> Tensor:
     return model.latent_format.from_plain(samples.float())
 
 
-def working_bytes(model, motion) -> int:
+def working_bytes(model, motion, step_cache: float = 0.0) -> int:
     """About what one step needs beside the weights, as `models.predict_memory` tells for the large models at their usual
-    sizes: 5 to 7 activations of the model's width a token, for each half of the guidance that is computed at once, and
-    two weights, converted."""
+    sizes: 5 to 8 activations of the model's width a token, for each half of the guidance that is computed at once, 3 to
+    5 that TeaCache keeps, and two weights, converted. step_cache: TeaCache's threshold, if not that of the options."""
+    kept = 6 if step_cache or model.options.step_cache == "teacache" else 0
     halves = 2 if model.options.guidance == "batched" else 1
     _, frames, height, width = model.latent_shape(motion.width, motion.height, motion.frames)
     largest = max(layer.weight.numel() for layer in model.module.modules() if isinstance(layer, nn.Linear))
-    return (8 * halves * (frames * height * width // 4) * model.config.dim + 2 * largest) * model.dtype.itemsize
+    return ((8 * halves + kept) * (frames * height * width // 4) * model.config.dim + 2 * largest) * model.dtype.itemsize
