@@ -159,7 +159,7 @@ def generate(options: argparse.Namespace) -> None:
     elif options.image is None or (options.tracks is None and not any(map(vars(options).get, INSTEAD_OF_TRACKS))):
         missing = "--image" if options.image is None else "--tracks (or --tracks none)"
         parser().error(f"{missing} is missing")
-    files = model_files(options)  # wrong usage is told before anything is read
+    model_files(options)  # wrong usage is told before anything is read
     if not options.model:
         for name, trained in EMBEDDED_SPREAD.items():
             if getattr(options, name) is None:

@@ -7,6 +7,8 @@ convolution must remember of earlier frames lives in a `Stream`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,20 +32,16 @@ class CausalConv3d(nn.Module):
         self.conv = WindowConv3d(in_channels, out_channels, kernel, padding=(0, kernel // 2, kernel // 2))
         self.history = kernel - 1
 
-    def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
-        """spare: x is not used again, by what gave it either."""
-        frames = as_frames(x)
+    def forward(
+        self, frames: Iterator[Tensor], count: int, stream: Stream, spare: bool = False, into: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """frames: of a clip, `count`, made when they are needed. spare: they are not used again, by what makes them
+        either; into: a clip that nobody needs any more once the frames are made of it, for the result."""
+        window = Window(stream.pop(self, self.history), frames, count, spare, into)
+        result = self.conv(window)
         if self.history:
-            frames = [*stream.get(self, [frames[0]] * self.history), *frames]
-            stream[self] = remembered(frames[-self.history :])
-        return self.conv(Window(frames, spare))
-
-
-class GroupNorm(ClipNorm):
-    """The encoder's norm; like the decoder's it is given the latents, and does not look at them."""
-
-    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
-        return super().forward(x)
+            stream[self] = remembered(window.frames)
+        return result
 
 
 class SpatialNorm(nn.Module):
@@ -55,20 +53,17 @@ class SpatialNorm(nn.Module):
         self.conv_y, self.conv_b = (CausalConv3d(latent_channels, channels, 1) for _ in range(2))
 
     def forward(self, x: Tensor, latents: Tensor, stream: Stream) -> Tensor:
+        return as_clip(self.frames(x, latents, stream), x.shape[2])
+
+    def frames(self, x: Tensor, latents: Tensor, stream: Stream) -> Iterator[Tensor]:
+        """The frames of what `forward` gives, each when it is asked for; x may be overwritten as far as they were."""
         # The convolutions see single positions, so that they may go before the enlargement, where there are fewer.
-        scales, shifts = (as_frames(conv(latents, stream)) for conv in (self.conv_y, self.conv_b))
-        normed, size = self.norm_layer(x), x.shape[-2:]
-
-        def frame(i: int) -> Tensor:
-            at = source(i, x.shape[2], latents.shape[2])
-            scale, shift = F.interpolate(scales[at], size=size), F.interpolate(shifts[at], size=size)
-            return torch.addcmul(shift, normed[:, :, i], scale)
-
-        if torch.is_grad_enabled():
-            return as_clip((frame(i) for i in range(x.shape[2])), x.shape[2])
-        for i in range(x.shape[2]):
-            normed[:, :, i] = frame(i)
-        return normed
+        scales, shifts = (
+            conv(as_frames(latents), latents.shape[2], stream).unbind(2) for conv in (self.conv_y, self.conv_b)
+        )
+        for i, normed in enumerate(self.norm_layer.frames(x)):
+            at, size = source(i, x.shape[2], latents.shape[2]), x.shape[-2:]
+            yield torch.addcmul(F.interpolate(shifts[at], size=size), normed, F.interpolate(scales[at], size=size))
 
 
 def source(frame: int, frames: int, latents: int) -> int:
@@ -88,9 +83,17 @@ class ResidualBlock(nn.Module):
         self.conv_shortcut = WindowConv3d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
-        h = self.conv1(silu(self.norm1(x, latents, stream)), stream, spare=True)
-        h = self.conv2(silu(self.norm2(h, latents, stream)), stream, spare=True)
-        return added(h, x if self.conv_shortcut is None else self.conv_shortcut(Window(as_frames(x))))
+        """latents: what the decoder's norms are told; None in the encoder."""
+        told, count = () if latents is None else (latents, stream), x.shape[2]
+        h = self.conv1(map(silu, self.norm1.frames(x, *told)), count, stream, spare=True)
+        h = self.conv2(map(silu, self.norm2.frames(h, *told)), count, stream, spare=True, into=h)
+        if self.conv_shortcut is None:
+            return added(h, x)
+        if torch.is_grad_enabled():
+            return h + self.conv_shortcut(Window((), as_frames(x), count))
+        for i, frame in enumerate(as_frames(x)):
+            h[:, :, i] += self.conv_shortcut(Window((), [frame], 1))[:, :, 0]
+        return h
 
 
 class Downsample(nn.Module):
@@ -101,8 +104,8 @@ class Downsample(nn.Module):
         self.temporal = temporal
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        frames = as_frames(x)
+    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
+        frames = list(as_frames(x))
         if self.temporal and len(frames) > 1:
             apart = len(frames) % 2
             frames = frames[:apart] + [(a + b) / 2 for a, b in zip(frames[apart::2], frames[apart + 1 :: 2])]
@@ -117,7 +120,7 @@ class Upsample(nn.Module):
         self.temporal = temporal
         self.conv = EnlargingConv2d(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
         twice = self.temporal and x.shape[2] > 1
         apart = x.shape[2] % 2 if twice else x.shape[2]  # frames that stay one
         frames = (self.conv(frame) for frame in as_frames(x))
@@ -136,12 +139,14 @@ class Level(nn.Module):
         if resample is not None:
             self.add_module(name, nn.ModuleList([resample]))
 
-    def forward(self, x: Tensor, latents: Tensor | None, stream: Stream) -> Tensor:
-        for block in self.resnets:
-            x = block(x, latents, stream)
-        for resample in getattr(self, self.name, ()):
-            x = resample(x)
-        return x
+    def steps(self) -> list[nn.Module]:
+        """Each is called with (clip, latents, stream)."""
+        return [*self.resnets, *getattr(self, self.name, ())]
+
+
+def steps(*levels: Level) -> list[nn.Module]:
+    """The blocks of all levels: one after the other they let go of what each was given, as the levels would not."""
+    return [step for level in levels for step in level.steps()]
 
 
 class Encoder(nn.Module):
@@ -150,7 +155,7 @@ class Encoder(nn.Module):
         widths, groups, count = config.block_out_channels, config.norm_num_groups, config.layers_per_block
 
         def norm(channels: int) -> nn.Module:
-            return GroupNorm(groups, channels, eps=config.norm_eps)
+            return ClipNorm(groups, channels, eps=config.norm_eps)
 
         self.conv_in = CausalConv3d(3, widths[0], 3)
         self.down_blocks = nn.ModuleList(
@@ -165,10 +170,10 @@ class Encoder(nn.Module):
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.conv_in(x, stream)
-        for level in (*self.down_blocks, self.mid_block):
-            x = level(x, None, stream)
-        return self.conv_out(silu(self.norm_out(x)), stream)
+        x = self.conv_in(as_frames(x), x.shape[2], stream)
+        for step in steps(*self.down_blocks, self.mid_block):
+            x = step(x, None, stream)
+        return self.conv_out(map(silu, self.norm_out.frames(x)), x.shape[2], stream)
 
 
 class Decoder(nn.Module):
@@ -192,10 +197,10 @@ class Decoder(nn.Module):
         self.conv_out = CausalConv3d(widths[-1], 3, 3)
 
     def forward(self, latents: Tensor, stream: Stream) -> Tensor:
-        x = self.conv_in(latents, stream)
-        for level in (self.mid_block, *self.up_blocks):
-            x = level(x, latents, stream)
-        return self.conv_out(silu(self.norm_out(x, latents, stream)), stream)
+        x = self.conv_in(as_frames(latents), latents.shape[2], stream)
+        for step in steps(self.mid_block, *self.up_blocks):
+            x = step(x, latents, stream)
+        return self.conv_out(map(silu, self.norm_out.frames(x, latents, stream)), x.shape[2], stream)
 
 
 class CogVideoXVAE(nn.Module):

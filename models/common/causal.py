@@ -13,41 +13,72 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .pieces import LARGE_PIECE
 from .stream import Stream
 
 STRIP = 2 * 2**20  # bytes of a frame that is made some rows at a time
 
 
 class Window:
-    """The frames that a convolution sees, oldest first: each [batch, channels, height, width], or None for one of
-    zeros. It has a tensor's dtype and device, by which a host's layers know where to bring their weights. spare: what
-    is no longer seen is not used by others either, so that a frame of the output may lie in its place."""
+    """The frames that a convolution sees as it moves along a clip.
 
-    def __init__(self, frames: list[Tensor | None], spare: bool = False):
-        self.frames, self.spare = frames, spare
-        self.dtype, self.device = frames[-1].dtype, frames[-1].device
+    before: those before the clip, oldest first: each [batch, channels, height, width], or None for one of zeros; or how
+    often the clip's first frame stands there. coming: the `count` frames of the clip, each made when it is first seen.
+    spare: what is no longer seen is not used by others either, so that a frame of the output may lie in its place.
+    into: the clip that the result goes into, whose frames nobody needs once those of the window are made of them.
+    The window has a tensor's dtype and device, by which a host's layers know where to bring their weights.
+    """
+
+    def __init__(
+        self, before: Sequence[Tensor | None] | int, coming: Iterable[Tensor], count: int, spare: bool = False,
+        into: Tensor | None = None,
+    ):  # fmt: skip
+        self.coming, self.spare, self.into = iter(coming), spare, into
+        first = next(self.coming)
+        self.frames = [*([first] * before if isinstance(before, int) else before), first]
+        self.count = len(self.frames) - 1 + count
+        self.dtype, self.device = first.dtype, first.device
+
+    def seen(self, length: int) -> list[Tensor | None]:
+        """The next `length` frames."""
+        while len(self.frames) < length:
+            self.frames.append(next(self.coming))
+        return self.frames[:length]
+
+    def move(self, frames: int) -> None:
+        del self.frames[:frames]
 
 
 class WindowConv3d(nn.Conv3d):
     """A 3D convolution of a `Window`; its padding acts on pictures only. -> [batch, channels, frames, height, width]"""
 
     def _conv_forward(self, window: Window, weight: Tensor, bias: Tensor | None, *_, **__) -> Tensor:
-        frames, length, step = window.frames, self.kernel_size[0], self.stride[0]
-        if by_pictures(frames[-1]):
-            count = (len(frames) - length) // step + 1
-            return as_clip((self.next_frame(window, weight, bias) for _ in range(count)), count)
-        seen = [frame for frame in frames if frame is not None]
-        if len(seen) == 1:  # the first frame, before which there are zeros
-            return self.whole(seen, weight[:, :, -1:], bias)
-        return self.whole([torch.zeros_like(seen[0])] * (len(frames) - len(seen)) + seen, weight, bias)
+        count = (window.count - self.kernel_size[0]) // self.stride[0] + 1
+        if by_pictures(window):
+            made = (self.next_frame(window, weight, bias) for _ in range(count))
+            return as_clip(made, count, window.into)
+        piece = frames_at_once(window.frames[-1])
+        if torch.is_grad_enabled() or (piece >= count and window.into is None):
+            return self.next_frames(count, window, weight, bias)
+        made = (self.next_frames(min(piece, count - i), window, weight, bias) for i in range(0, count, piece))
+        return as_clip((frame for clip in made for frame in clip.unbind(2)), count, window.into)
+
+    def next_frames(self, count: int, window: Window, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """`count` frames of the output as a clip; the window moves on."""
+        seen = window.seen((count - 1) * self.stride[0] + self.kernel_size[0])
+        window.move(count * self.stride[0])
+        real = [frame for frame in seen if frame is not None]
+        if len(real) == 1:  # the first frame, before which there are zeros
+            return self.whole(real, weight[:, :, -1:], bias)
+        return self.whole([torch.zeros_like(real[0])] * (len(seen) - len(real)) + real, weight, bias)
 
     def whole(self, frames: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv3d(torch.stack(frames, 2), weight, bias, self.stride, (0, *self.padding[1:]))
 
     def next_frame(self, window: Window, weight: Tensor, bias: Tensor | None) -> Tensor:
         """One frame of the output; the window moves on."""
-        seen = window.frames[: self.kernel_size[0]]
-        del window.frames[: self.stride[0]]
+        seen = window.seen(self.kernel_size[0])
+        window.move(self.stride[0])
         place = None
         if window.spare and not any(seen[0] is frame for frame in window.frames):
             place = seen[0]
@@ -159,74 +190,83 @@ class EnlargingConv2d(nn.Conv2d):
 class ClipNorm(nn.GroupNorm):
     """Group norm over all frames of a clip [batch, channels, frames, height, width].
 
-    torch's own, for channels that lie last, subtracts large squares from each other (an error of several standard
-    deviations where the mean is 300 of them); here deviations from the mean are squared.
+    torch's own needs the whole clip a second time, and for channels that lie last it subtracts large squares from each
+    other (an error of several standard deviations where the mean is 300 of them); here deviations from the mean are
+    squared, in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not by_pictures(x):
-            return super().forward(x.contiguous())
-        frames, batch = as_frames(x), len(x)
-        mean = sum(frame.mean((2, 3)) for frame in frames) / len(frames)
+        return as_clip(self.frames(x), x.shape[2])
+
+    def frames(self, x: Tensor) -> Iterator[Tensor]:
+        """The frames of what `forward` gives, each when it is asked for; x may be overwritten as far as they were."""
+        if torch.is_grad_enabled() or (x.shape[2] == 1 and not by_pictures(x)):
+            yield from super().forward(x.contiguous()).unbind(2)
+            return
+        shift, scale = self.shift_and_scale(x)
+        for frame in as_frames(x):
+            yield torch.addcmul(shift, frame, scale).to(x.dtype)
+
+    def shift_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the norm adds after it has multiplied, and by what: both [batch, channels, 1, 1] in float32."""
+        batch, count = len(x), x.shape[2]
+        mean = sum(frame.mean((2, 3), dtype=torch.float32) for frame in as_frames(x)) / count
         mean = mean.view(batch, self.num_groups, -1).mean(-1, keepdim=True)
         shift = self.each_channel(mean)
-        square = sum(torch.linalg.vector_norm(frame - shift, dim=(2, 3)).square() for frame in frames)
-        square = square.view(batch, self.num_groups, -1).mean(-1, keepdim=True) / (len(frames) * x[0, 0, 0].numel())
-        scale = self.each_channel((square + self.eps).rsqrt()) * self.weight[:, None, None]
-        shift = self.bias[:, None, None] - shift * scale
-        return as_clip((torch.addcmul(shift, frame, scale) for frame in frames), len(frames))
+        square = sum(torch.linalg.vector_norm(frame - shift, dim=(2, 3)).square() for frame in as_frames(x))
+        square = square.view(batch, self.num_groups, -1).mean(-1, keepdim=True) / (count * x[0, 0, 0].numel())
+        scale = self.each_channel((square + self.eps).rsqrt()) * self.weight.float()[:, None, None]
+        return self.bias.float()[:, None, None] - shift * scale, scale
 
     def each_channel(self, of_groups: Tensor) -> Tensor:
         """[batch, groups, 1] -> [batch, channels, 1, 1]"""
         return of_groups.expand(-1, -1, self.num_channels // self.num_groups).reshape(len(of_groups), -1, 1, 1)
 
 
-class FrameNorm(nn.GroupNorm):
+class FrameNorm(ClipNorm):
     """Group norm of each frame of a clip by itself."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return as_clip((super(FrameNorm, self).forward(self.centred(frame)) for frame in as_frames(x)), x.shape[2])
-
-    def centred(self, frame: Tensor) -> Tensor:
-        """The same up to what the norm takes off anyway: see `ClipNorm`."""
-        if not by_pictures(frame):
-            return frame
-        mean = frame.detach().mean((2, 3)).view(len(frame), self.num_groups, -1).mean(-1, keepdim=True)
-        return frame - mean.expand(-1, -1, frame.shape[1] // self.num_groups).reshape(len(frame), -1, 1, 1)
+    def frames(self, x: Tensor) -> Iterator[Tensor]:
+        for frame in x.split(1, dim=2):
+            yield from super().frames(frame)
 
 
-def by_pictures(x: Tensor) -> bool:
+def by_pictures(x: Tensor | Window) -> bool:
     """Whether convolutions of pictures may be added up: in 16 bits each sum would be rounded."""
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 
-def as_frames(x: Tensor) -> list[Tensor]:
+def frames_at_once(frame: Tensor) -> int:
+    """How many of a clip's frames are convolved at a time where they go together."""
+    return max(1, LARGE_PIECE // frame.nbytes)
+
+
+def as_frames(x: Tensor) -> Iterator[Tensor]:
     """[batch, channels, frames, height, width] -> each frame [batch, channels, height, width]."""
-    if not by_pictures(x):
-        return list(x.unbind(2))
-    return [frame.contiguous(memory_format=torch.channels_last) for frame in x.unbind(2)]
+    for frame in x.unbind(2):
+        yield frame.contiguous(memory_format=torch.channels_last) if by_pictures(x) else frame
 
 
-def as_clip(frames: Iterable[Tensor], count: int) -> Tensor:
+def as_clip(frames: Iterable[Tensor], count: int, into: Tensor | None = None) -> Tensor:
     """`count` frames as [batch, channels, frames, height, width], with channels last in memory where theirs are. Each
-    is made when there is a place for it, so that they never lie there twice."""
-    if count == 1:
+    is made when there is a place for it, so that they never lie there twice. into: the clip to put them in."""
+    if into is None and count == 1:
         return next(iter(frames)).unsqueeze(2)
     if torch.is_grad_enabled():
         return torch.stack(list(frames), 2)
-    clip = None
     for i, frame in enumerate(frames):
-        if clip is None:
+        if into is None:
             batch, channels, height, width = frame.shape
-            clip = frame.new_empty(batch, channels, count, height, width)
-            if by_pictures(frame):
-                clip = frame.new_empty(batch, count, height, width, channels).movedim(-1, 1)
-        clip[:, :, i] = frame
-    return clip
+            into = (
+                frame.new_empty(batch, count, height, width, channels).movedim(-1, 1) if by_pictures(frame)
+                else frame.new_empty(batch, channels, count, height, width)
+            )  # fmt: skip
+        into[:, :, i] = frame
+    return into
 
 
 def remembered(frames: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Frames for later, copied where they are parts of something larger that would stay with them."""
+    """Frames (or clips) for later, copied where they are parts of something larger that would stay with them."""
     if torch.is_grad_enabled():
         return list(frames)
     return [f if f is None or f.untyped_storage().nbytes() <= f.nbytes else f.clone() for f in frames]
@@ -240,10 +280,10 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 def one_by_one(layers: Sequence[Callable[[Tensor, Stream], Tensor]], x: Tensor, stream: Stream) -> Iterator[Tensor]:
     """Each frame of what layers make of a clip [batch, channels, frames, height, width]: what becomes of one is done
-    before the next, and none stays longer than it is used."""
+    before the next, and none stays longer than it is used. Those that are one in memory stay one."""
     for i, layer in enumerate(layers):
         if x.shape[2] > 1:
-            parts, x = [part.clone() for part in x.split(1, dim=2)], None
+            parts, x = remembered(x.split(1, dim=2)), None
             while parts:
                 yield from one_by_one(layers[i:], parts.pop(0), stream)
             return

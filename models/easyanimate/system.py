@@ -19,7 +19,6 @@ from ...trajectory.poses import CameraPoses
 from ..common.checkpoint import KeyMap
 from ..common.errors import ModelError
 from ..common.pictures import fit_tracks, seen
-from ..common.sampling import make_noise
 from ..common.step_cache import StepCache
 from ..common.types import LatentFormat, Motion, TextConditioning
 from ..common.video import Shapes, VideoModel, VideoVAE

@@ -34,11 +34,10 @@ class CausalConv3d(WindowConv3d):
 
     def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
         """spare: x is not used again, by what gave it either."""
-        frames = as_frames(x)
-        past = stream.get(self, [frames[0]] * HISTORY)
-        stream[self] = remembered([*past, *frames][-HISTORY:])
-        frames = [*(past[-1:] if self.stride[0] == 2 and not stream.first else past), *frames]
-        return super().forward(Window(frames, spare))
+        window = Window(stream.pop(self, HISTORY), as_frames(x), x.shape[2], spare)
+        result = super().forward(window)
+        stream[self] = remembered(window.frames)
+        return result
 
 
 class EnlargingConv3d(CausalConv3d):
@@ -65,7 +64,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         h = self.conv1(silu(self.norm1(x)), stream, spare=True)
-        h = self.conv2(silu(self.norm2(h)), stream, spare=True)
+        h = silu(self.norm2(h))
+        h = self.conv2(h, stream, spare=True)
         return added(h, self.shortcut(x))
 
 
@@ -92,7 +92,7 @@ class Upsampler(nn.Module):
         x = self.conv(x, stream)
         if not self.temporal or stream.first:
             return x
-        return joined([frame.expand(-1, -1, 2, -1, -1) for frame in x.split(1, dim=2)])
+        return x.unsqueeze(3).expand(-1, -1, -1, 2, -1, -1).flatten(2, 3)  # of one frame two that are one in memory
 
 
 class Level(nn.Module):
@@ -107,13 +107,17 @@ class Level(nn.Module):
         """Whether frames are made fewer at its end."""
         return hasattr(self, "downsampler") and self.downsampler.conv.stride[0] == 2
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        for block in self.convs:
-            x = block(x, stream)
-        for name in ("downsampler", "upsampler"):
-            if hasattr(self, name):
-                x = getattr(self, name)(x, stream)
-        return x
+    def steps(self) -> list[nn.Module]:
+        """Each is called with (clip, stream)."""
+        return [*self.convs, *(getattr(self, name) for name in ("downsampler", "upsampler") if hasattr(self, name))]
+
+
+def run(x: Tensor, stream: Stream, *levels: Level) -> Tensor:
+    """The levels one after another; none holds on to what it was given."""
+    for level in levels:
+        for step in level.steps():
+            x = step(x, stream)
+    return x
 
 
 class Encoder(nn.Module):
@@ -134,16 +138,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         # Up to where frames are first joined they go one by one: there the most memory is needed.
         joins = next((i for i, level in enumerate(self.down_blocks) if level.joins), 0)
-        x = joined([self.first_levels(frame, joins, stream) for frame in x.split(1, dim=2)])
-        for level in (*self.down_blocks[joins:], self.mid_block):
-            x = level(x, stream)
+        x = joined([run(self.conv_in(frame, stream), stream, *self.down_blocks[:joins]) for frame in x.split(1, dim=2)])
+        x = run(x, stream, *self.down_blocks[joins:], self.mid_block)
         return self.conv_out(silu(self.conv_norm_out(x)), stream)
-
-    def first_levels(self, x: Tensor, count: int, stream: Stream) -> Tensor:
-        x = self.conv_in(x, stream)
-        for level in self.down_blocks[:count]:
-            x = level(x, stream)
-        return x
 
 
 class Decoder(nn.Module):
@@ -162,8 +159,9 @@ class Decoder(nn.Module):
         self.conv_out = CausalConv3d(dims[-1], 3)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        x = self.mid_block(self.conv_in(x, stream), stream)
-        return torch.cat([*one_by_one([*self.up_blocks, self.last], x, stream)], dim=2)
+        x = run(self.conv_in(x, stream), stream, self.mid_block)
+        steps = [step for level in self.up_blocks for step in level.steps()]
+        return torch.cat([*one_by_one([*steps, self.last], x, stream)], dim=2)
 
     def last(self, x: Tensor, stream: Stream) -> Tensor:
         return self.conv_out(silu(self.conv_norm_out(x)), stream)

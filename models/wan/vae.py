@@ -30,11 +30,11 @@ class CausalConv3d(WindowConv3d):
 
     def forward(self, x: Tensor, stream: Stream, spare: bool = False) -> Tensor:
         """spare: x is not used again, by what gave it either."""
-        frames = as_frames(x)
+        window = Window(stream.pop(self, (None,) * self.history), as_frames(x), x.shape[2], spare)
+        result = super().forward(window)
         if self.history:
-            frames = [*stream.get(self, (None,) * self.history), *frames]
-            stream[self] = remembered(frames[-self.history :])
-        return super().forward(Window(frames, spare))
+            stream[self] = remembered(window.frames)
+        return result
 
 
 class LastConv3d(CausalConv3d):
@@ -43,7 +43,7 @@ class LastConv3d(CausalConv3d):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         if torch.is_grad_enabled() or not by_pictures(x):
             return super().forward(x, stream)
-        window = Window(as_frames(x))
+        window = Window((), as_frames(x), x.shape[2])
         window.sums = stream.get(self, (0, 0))
         result = super(CausalConv3d, self).forward(window)
         stream[self] = window.sums
@@ -53,7 +53,9 @@ class LastConv3d(CausalConv3d):
         if not hasattr(window, "sums"):
             return super()._conv_forward(window, weight, bias)
         done = []
-        for frame in window.frames:
+        for _ in range(window.count):
+            (frame,) = window.seen(1)
+            window.move(1)
             second, first, own = (self.picture(frame, tap, None) for tap in weight.unbind(2))
             done.append(own + window.sums[0] + bias[:, None, None])
             window.sums = first + window.sums[1], second
@@ -141,11 +143,15 @@ class Upsample(Resample):
         if temporal:
             self.time_conv = CausalConv3d(dim, dim * 2, (3, 1, 1), padding=(1, 0, 0))
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        # The first latent frame becomes one frame and is no context for the second: so the weights were trained.
-        if self.temporal and not stream.first:
-            even, odd = self.time_conv(x, stream).chunk(2, dim=1)
-            x = as_clip((frame for pair in zip(even.unbind(2), odd.unbind(2)) for frame in pair), 2 * even.shape[2])
+    def longer(self, x: Tensor, stream: Stream) -> Tensor:
+        """Twice the frames, except the first latent frame: it becomes one frame and is no context for the second, since
+        so the weights were trained."""
+        if not self.temporal or stream.first:
+            return x
+        even, odd = self.time_conv(x, stream).chunk(2, dim=1)
+        return as_clip((frame for pair in zip(even.unbind(2), odd.unbind(2)) for frame in pair), 2 * even.shape[2])
+
+    def larger(self, x: Tensor, _: Stream) -> Tensor:
         return self.spatial(x)
 
 
@@ -203,7 +209,10 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = run(self.middle, self.conv1(x, stream), stream)
-        return torch.cat([*one_by_one([*self.upsamples, self.last], x, stream)], dim=2)
+        steps = []
+        for layer in self.upsamples:
+            steps += [layer.longer, layer.larger] if isinstance(layer, Upsample) else [layer]
+        return torch.cat([*one_by_one([*steps, self.last], x, stream)], dim=2)
 
     def last(self, x: Tensor, stream: Stream) -> Tensor:
         norm, _, conv = self.head

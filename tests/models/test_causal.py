@@ -73,3 +73,41 @@ def test_convolutions_that_learn_give_the_same(monkeypatch) -> None:
     torch.testing.assert_close(made, whole(conv, clip))
     made.sum().backward()
     assert conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("frames_at_once", [1, 2, 8])
+@torch.no_grad()
+def test_frames_are_asked_for_when_they_are_seen_and_the_result_may_lie_in_what_they_were_made_of(
+    monkeypatch, dtype, frames_at_once: int
+) -> None:
+    clip = torch.randn(1, 6, 5, 9, 7).to(dtype)
+    monkeypatch.setattr(causal, "LARGE_PIECE", frames_at_once * clip[:, :, 0].nbytes)
+    conv = convolution().to(dtype)
+    expected, place, asked = whole(conv, 2 * clip), clip.clone(), []
+
+    def frames():
+        for i, frame in enumerate(causal.as_frames(place)):
+            asked.append(i)
+            yield 2 * frame
+
+    window = causal.Window((None, None), frames(), 5, spare=True, into=place)
+    assert asked == [0]
+    made = super(CausalConv3d, conv).forward(window)
+    assert made.data_ptr() == place.data_ptr() and asked == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(made, expected, rtol=0.02, atol=1e-5 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_the_norm_of_a_clip_is_torchs_also_where_the_mean_is_large_and_frames_are_overwritten(dtype) -> None:
+    torch.manual_seed(0)
+    norm = causal.ClipNorm(2, 6, eps=1e-6).requires_grad_(False)
+    norm.weight.copy_(torch.randn(6))
+    norm.bias.copy_(torch.randn(6))
+    clip = (torch.randn(2, 6, 4, 9, 7) + 300 * (dtype == torch.float32)).to(dtype)
+    expected = F.group_norm(clip.double(), 2, norm.weight.double(), norm.bias.double(), 1e-6)
+    for i, frame in enumerate(norm.to(dtype).frames(clip)):
+        assert frame.dtype == dtype
+        torch.testing.assert_close(frame.double(), expected[:, :, i], rtol=0.01, atol=1e-3 if dtype == torch.float32 else 0.02)
+        clip[:, :, i] = 0
