@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..models import ModelError, Options, info, predict_memory
-from ..models.common.memory import suggestions
+from ..models import ModelError, Options, info, predict_coding, predict_memory
+from ..models.common.memory import CARDS, TILES, suggestions
 from ..trajectory import TracksError, read_tracks
 
 TRACK_ENDINGS = (".json", ".npz", ".npy", ".txt")
@@ -45,7 +45,26 @@ def describe_checkpoint(path: Path, width: int, height: int, frames: int, option
             "memory": asked.on_device(options), "work": asked.work,
             "cards": {card: None if options is None else options.changed() for card, options in cards.items()},
         }  # fmt: skip
+    if found["kind"] == "vae" and found["problem"] is None:
+        found |= of_a_vae(path, width, height, frames)
     return found
+
+
+def of_a_vae(path: Path, *size: int) -> dict:
+    """`memory` (bytes at the peak of what takes most), `encode` and `decode` (the parts that are not weights), `cards`."""
+    whole = predict_coding(path, *size)
+    ways = [(None, whole)] + [(tile, predict_coding(path, *size, tile=tile)) for tile in TILES]
+
+    def on(card: int) -> dict | None:
+        fitting = (tile for tile, way in ways if max(part.needed(Options()) for part in way.values()) <= card * 1e9)
+        tile = next(fitting, 0)
+        return {"tile": tile} if tile else None if tile == 0 else {}
+
+    return {
+        "memory": max(part.on_device(Options()) for part in whole.values()),
+        **{direction: part.work for direction, part in whole.items()},
+        "cards": {card: on(card) for card in CARDS},
+    }
 
 
 def describe_tracks(path: Path) -> dict:
@@ -98,6 +117,10 @@ def checkpoint_in_words(found: dict) -> str:
     lines += [f"  {name:<13} {value}" for name, value in found["sizes"].items()]
     if found["memory"]:
         lines.append(f"  memory        about {size(found['memory'])} for the weights and one clip")
+    if "decode" in found:
+        lines.append(
+            f"  of it         {size(found['encode'])} to encode and {size(found['decode'])} to decode, beside the weights"
+        )
     for card, options in found.get("cards", {}).items():
         lines.append(f"  {f'on {card} GB':<13} {in_options(options)}")
     if len(found.get("contents", ())) > 1:

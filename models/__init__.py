@@ -13,7 +13,7 @@ import torch
 
 from .common.checkpoint import Checkpoint, open_checkpoint
 from .common.errors import CheckpointError, ModelError
-from .common.memory import Memory, measure
+from .common.memory import Memory, measure, measure_coding
 from .common.ops import DTYPES, multiplies_fp8, use_fp8_products
 from .common.options import Options
 from .common.registry import identify, info
@@ -24,7 +24,7 @@ from .common.types import LatentFormat, Motion, TextConditioning
 __all__ = [
     "DTYPES", "SCHEDULERS", "CheckpointError", "LatentFormat", "Memory", "ModelError", "Motion", "Options",
     "TextConditioning", "embedded", "info", "load_image_encoder", "load_model", "load_text_encoder", "load_vae",
-    "predict_memory", "sample",
+    "predict_coding", "predict_memory", "sample",
 ]  # fmt: skip
 
 
@@ -57,19 +57,38 @@ def predict_memory(
     are computed in, or 'cpu' (32 bit).
     """
     dtype = dtype if options.storage == "auto" else options.storage
-    checkpoint, found, family = _find("diffusion model", path, dtype, None, motion)
-    hollow = {
-        key: torch.empty(shape, dtype=checkpoint.dtypes[key], device="meta")
-        for key, shape in checkpoint.shapes.items() if not key.endswith("comfy_quant")
-    }  # fmt: skip
-    checkpoint = Checkpoint.from_tensors(hollow, checkpoint.path, checkpoint.metadata)
-    place = torch.device("cpu" if device == "cpu" else "meta")
-    model = family.load_model(checkpoint, found, dtype, place)
+    model = _hollow("diffusion model", "load_model", path, dtype, device, motion)
     model.options = options
     if options.fp8_products and device != "cpu" and (not torch.cuda.is_available() or multiplies_fp8(torch.device(device))):
         use_fp8_products(model.module)
     usual = (model.defaults[name] for name in ("width", "height", "frames"))
     return measure(model, *(given or normal for given, normal in zip((width, height, frames), usual)))
+
+
+def predict_coding(
+    path, width: int = 0, height: int = 0, frames: int = 0, *, dtype: str = "auto", device: str = "cuda",
+    tile: int | None = None,
+) -> dict[str, Memory]:  # fmt: skip
+    """What a VAE takes while it encodes and while it decodes such a clip: {'encode': …, 'decode': …}. tile: the side of
+    tiles in pixels that it decodes in; else as for `predict_memory`."""
+    vae = _hollow("vae", "load_vae", path, dtype, device)
+    size = [given or normal for given, normal in zip((width, height, frames), vae.usual)]
+    weights = sum(weight.nbytes for weight in (*vae.module.parameters(), *vae.module.buffers()))
+    return {
+        "encode": Memory(weights, (), measure_coding(vae, "encode", *size)),
+        "decode": Memory(weights, (), measure_coding(vae, "decode", *size, tile)),
+    }
+
+
+def _hollow(kind: str, loader: str, path, dtype: str, device: str, motion=None):
+    """A model or VAE without contents, from the file's header alone."""
+    checkpoint, found, family = _find(kind, path, dtype, None, motion)
+    hollow = {
+        key: torch.empty(shape, dtype=checkpoint.dtypes[key], device="meta")
+        for key, shape in checkpoint.shapes.items() if not key.endswith("comfy_quant")
+    }  # fmt: skip
+    checkpoint = Checkpoint.from_tensors(hollow, checkpoint.path, checkpoint.metadata)
+    return getattr(family, loader)(checkpoint, found, dtype, torch.device("cpu" if device == "cpu" else "meta"))
 
 
 def load_vae(path, *, dtype: str = "auto", device: torch.device | str = "cpu", config: dict | None = None, place=None):

@@ -20,6 +20,7 @@ from .host import (
 from .inputs import InputError
 from .lending import PREFIX, bring_the_rest, contained, lend
 
+COUNTED = ("cuda", "xpu", "cpu", "mps")  # devices whose free memory ComfyUI knows; of the others it guesses
 log = logging.getLogger(__name__)
 
 
@@ -179,6 +180,10 @@ class ComfyHost(Host):
 
     def free(self) -> None:
         self.management.soft_empty_cache()
+
+    def free_memory(self, model) -> int | None:
+        device = model.host_patcher.load_device
+        return int(self.management.get_free_memory(device)) if device.type in COUNTED else None
 
     def is_out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, self.management.OOM_EXCEPTION)

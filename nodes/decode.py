@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..models import ModelError
-from .encode import vae_bytes, whole_or_in_tiles
+from .coding import coded
 from .host import host
 from .inputs import InputError, integer, socket
 
@@ -36,13 +37,15 @@ class TrajectoryDecode:
         samples = latent.get("samples") if isinstance(latent, dict) else None
         if not isinstance(samples, Tensor) or samples.ndim != 5:
             raise InputError("latent: these are not the latents of a video ([1, channels, frames, h, w]).")
-        height, width = samples.shape[-2] * vae.spatial, samples.shape[-1] * vae.spatial
-        needed = vae_bytes(min(width, tile or width), min(height, tile or height), vae)
-        host.ready(vae, needed, f"decoding {width}x{height}")
+        latent_frames, height, width = samples.shape[2:]
+        size = width * vae.spatial, height * vae.spatial, (latent_frames - 1) * vae.temporal + 1
         try:
             latents = vae.latent_format.from_plain(samples.float())
             with vae.watched(host.check_cancelled):
-                pixels = whole_or_in_tiles(lambda tile: vae.decode(latents, tile=tile), tile or None, "decoding")
+                videos = [
+                    coded(lambda tile, one=one: vae.decode(one, tile=tile).cpu(), vae, "decode", size, tile)
+                    for one in latents.split(1)
+                ]  # fmt: skip
         except ModelError as error:
             raise InputError(f"latent: {error}") from error
         except RuntimeError as error:
@@ -51,5 +54,5 @@ class TrajectoryDecode:
             raise InputError(
                 f"latent: {samples.shape[1]} channels, but {vae.path.name} decodes {vae.channels}."
             ) from error
-        frames = pixels.movedim(1, -1).flatten(0, 1)  # [batch * frames, height, width, 3]
-        return ((frames / 2 + 0.5).clamp(0, 1).float().cpu(),)
+        frames = torch.cat(videos).movedim(1, -1).flatten(0, 1)  # [batch * frames, height, width, 3]
+        return (frames.div_(2).add_(0.5).clamp_(0, 1),)

@@ -3,11 +3,8 @@ is the model's affair (`encode_motion`)."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,13 +14,10 @@ from ..models.common.pictures import cover, fit_tracks, to_pixels
 from ..trajectory import Tracks
 from ..trajectory.spread import MOST, spread
 from .camera import check_poses
+from .coding import coded
 from .host import file_name, host
 from .inputs import InputError, as_tracks, check_image, choice, integer, naming, number, socket, text
 
-log = logging.getLogger(__name__)
-
-FALLBACK_TILE = 256  # pixels, where whole frames do not fit into memory
-Made = TypeVar("Made")
 SIDE_STEP = 16  # pixels: every family's widths and heights are multiples of it
 
 
@@ -270,8 +264,6 @@ class TrajectoryEncode:
                 tracks = spread(tracks, expand_points, side * expand_radius / 100)
         if "image_tokens" in model.extras:
             extras["image_tokens"] = image_tokens(image, image_encoder, clip_vision_output)
-        if shape is not None or tracks is not None:
-            host.ready(vae, vae_bytes(width, height, vae), f"encoding {width}x{height}")
 
         def encoded(tile: int | None):
             return model.encode_motion(
@@ -282,7 +274,10 @@ class TrajectoryEncode:
 
         try:
             with vae.watched(host.check_cancelled):
-                motion = whole_or_in_tiles(encoded, None, "encoding") if "tile" in model.extras else encoded(None)
+                if shape is None and tracks is None:
+                    motion = encoded(None)  # of nothing that a VAE would see
+                else:
+                    motion = coded(encoded, vae, "encode", (width, height, frames), tiles="tile" in model.extras)
         except ModelError as error:
             raise InputError(f"model, vae, tracks or start_image: {error}") from error
         shown = motion.shown
@@ -343,20 +338,3 @@ def video_size(model, image: Tensor | None, width: int, height: int) -> tuple[in
     width, height = width or height * aspect, height or width / aspect
     return tuple(max(SIDE_STEP, round(side / SIDE_STEP) * SIDE_STEP) if isinstance(side, float) else side
                  for side in (width, height))  # fmt: skip
-
-
-def whole_or_in_tiles(work: Callable[[int | None], Made], tile: int | None, doing: str) -> Made:
-    """work(tile), and where `tile` is None but whole frames do not fit into memory, in tiles. doing: for the log."""
-    try:
-        return work(tile)
-    except Exception as error:
-        if tile is not None or not host.is_out_of_memory(error):
-            raise
-    log.warning("Whole frames do not fit into memory: %s in tiles of %d pixels.", doing, FALLBACK_TILE)
-    host.free()
-    return work(FALLBACK_TILE)
-
-
-def vae_bytes(width: int, height: int, vae) -> int:
-    """About what the VAE needs for a few frames at once."""
-    return vae.values_per_pixel * width * height * vae.dtype.itemsize

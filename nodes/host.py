@@ -210,6 +210,13 @@ class PlainHost(Host):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def free_memory(self, model) -> int | None:
+        """Bytes that what is now done with the model may take on its device; None where nobody keeps count."""
+        if model.device.type != "cuda":
+            return None
+        kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        return torch.cuda.mem_get_info(model.device)[0] + kept
+
     def is_out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, torch.OutOfMemoryError)
 

@@ -262,8 +262,8 @@ class CogVideoXVideoVAE(VideoVAE):
     latent_format: LatentFormat = field(default_factory=lambda: latent_format({}))
 
     family: ClassVar[str] = "cogvideox"
-    # Nine frames of the widest level: its input, both sides of a norm, scale, shift and the convolution's own copy.
-    values_per_pixel: ClassVar[int] = 9 * 256 * 6
+    usual: ClassVar[tuple[int, int, int]] = (720, 480, 49)
+    keeps_tiles: ClassVar[bool] = True
 
     @torch.no_grad()
     def plain(self, pixels: Tensor, noise: Tensor, tile: int | None = None) -> Tensor:

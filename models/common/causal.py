@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pieces import LARGE_PIECE
+from .pieces import LARGE_PIECE, of_cpus
 from .stream import Stream
 
 STRIP = 2 * 2**20  # bytes of a frame that is made some rows at a time
@@ -233,7 +233,7 @@ class FrameNorm(ClipNorm):
 
 def by_pictures(x: Tensor | Window) -> bool:
     """Whether convolutions of pictures may be added up: in 16 bits each sum would be rounded."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return x.device.type in of_cpus and x.dtype == torch.float32
 
 
 def frames_at_once(frame: Tensor) -> int:

@@ -7,9 +7,12 @@ import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,6 +20,8 @@ from .attention import use_attention
 from .options import SMALLEST_SWAP, Options
 from .pieces import hollow_as_on_a_cpu
 
+SETTLED = 6  # latent frames after which a VAE holds all that it ever remembers
+TILES = (512, 384, 256)  # sides in pixels of the tiles that a VAE works in where whole frames do not fit
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.
 OVERHEAD = 0.8e9
@@ -60,6 +65,16 @@ class LiveBytes(TorchDispatchMode):
         self.seen[key] = weakref.ref(storage, gone)
         self.now += size
         self.peak = max(self.peak, self.now)
+
+
+class FusedAttention(TorchFunctionMode):
+    """Inside the block torch's attention keeps its result alone, as its fused kernels do: tensors without contents are
+    given to the one that keeps the scores."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention:
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,42 @@ def measure(model, width: int, height: int, frames: int) -> Memory:
                 if cache is not None:
                     cache.step = 0  # the first step compares no numbers, of which there are none here
     return Memory(own, blocks, live.peak)
+
+
+def measure_coding(vae, direction: str, width: int, height: int, frames: int, tile: int | None = None) -> int:
+    """Bytes that a VideoVAE takes beside its weights while it encodes or decodes a clip of that size, on the device that
+    it names. direction: 'encode' or 'decode'; tile: side in pixels of the tiles that it works in."""
+    on_cpu, module = vae.device.type == "cpu", vae.module
+    latents = (frames - 1) // vae.temporal + 1
+    counted = latents if latents <= SETTLED else SETTLED - latents % 2  # CogVideoX works on two at a time
+    across, down = (min(side, tile or side) for side in (width, height))
+    work = count_coding(type(module), module.config, vae.channels, vae.dtype, direction, (counted, down, across), on_cpu)
+    pixels = 3 * vae.dtype.itemsize  # bytes each
+    if direction == "encode":
+        return work + (0 if on_cpu and vae.dtype == torch.float32 else frames * height * width * pixels)
+    work += (latents - counted) * vae.temporal * down * across * pixels  # what was made stays
+    return work + (2 * frames * height * width * pixels if tile and vae.keeps_tiles else 0)
+
+
+@cache
+@torch.no_grad()
+def count_coding(
+    kind, config, channels: int, dtype: torch.dtype, direction: str, size: tuple[int, int, int], on_cpu: bool
+) -> int:  # fmt: skip
+    """The most bytes beside the weights and what is given. kind, config: of the VAE's module; channels: of a latent;
+    size: latent frames, height and width in pixels."""
+    with torch.device("meta"):
+        module = kind(config).to(dtype).requires_grad_(False)
+        latents, *sides = size
+        shape = (
+            (3, (latents - 1) * module.temporal + 1, *sides) if direction == "encode"
+            else (channels, latents, *(side // module.spatial for side in sides))
+        )  # fmt: skip
+        given = torch.empty(1, *shape, dtype=dtype)
+    twice = (torch.ops.aten.convolution.default,) if on_cpu else ()  # oneDNN
+    with LiveBytes(twice) as live, FusedAttention(), hollow_as_on_a_cpu() if on_cpu else nullcontext():
+        getattr(module, direction)(given)
+    return live.peak
 
 
 def advice(name: str, memory: Memory, options: Options, free: float) -> str | None:

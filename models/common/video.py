@@ -227,7 +227,8 @@ class VideoVAE(Placed):
     device: torch.device = torch.device("cpu")
 
     family: ClassVar[str]
-    values_per_pixel: ClassVar[int] = 7000  # held at once while a chunk is coded; of Wan: ComfyUI comfy/sd.py:VAE
+    usual: ClassVar[tuple[int, int, int]]  # width, height and frames of the clips that it is mostly used for
+    keeps_tiles: ClassVar[bool] = False  # whether tiles that are done stay on the device
 
     @property
     def channels(self) -> int:
@@ -264,7 +265,7 @@ class VideoVAE(Placed):
                 "they come from another system's model."
             )
         plain = self.latent_format.to_plain(latents.float()).to(self.device, self.dtype)
-        return self.pixels(plain, tile).clamp(-1, 1).float()
+        return self.pixels(plain, tile).clamp_(-1, 1).float()
 
     def pixels(self, plain: Tensor, tile: int | None) -> Tensor:
         """What `decode` gives, of plain latents and not clamped."""

@@ -268,6 +268,7 @@ class EasyAnimateVideoVAE(VideoVAE):
     latent_format: LatentFormat = MAGVIT
 
     family: ClassVar[str] = "easyanimate"
+    usual: ClassVar[tuple[int, int, int]] = (672, 384, 49)
 
 
 def frames_of(pixels: Tensor) -> Tensor:

@@ -219,6 +219,7 @@ class WanVideoVAE(VideoVAE):
     latent_format: LatentFormat = WAN21
 
     family: ClassVar[str] = "wan"
+    usual: ClassVar[tuple[int, int, int]] = (832, 480, 81)
 
 
 def plain_conditioning(latents: Tensor) -> Tensor:

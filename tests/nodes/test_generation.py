@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfyui_trajectory.models.common.memory import measure_coding
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
+from comfyui_trajectory.nodes import coding
 from comfyui_trajectory.nodes.encode import video_size
 from comfyui_trajectory.nodes.inputs import InputError
 
@@ -121,6 +123,34 @@ def test_decoding_falls_back_to_tiles_when_memory_is_short(tiny, monkeypatch):
     latent = {"samples": torch.zeros(1, 16, 1, 4, 4)}
     assert nodes["TrajectoryDecode"]().decode(tiny.vae, latent)[0].shape == (1, 32, 32, 3)
     assert asked == [None, 256]
+
+
+def test_tiles_are_taken_at_once_where_whole_frames_would_not_fit(tiny, monkeypatch, caplog):
+    asked, ready = [], []
+    vae, decode = tiny.vae, tiny.vae.decode
+    latent = {"samples": torch.zeros(2, 16, 1, 60, 80)}
+    whole, tiled = (measure_coding(vae, "decode", 640, 480, 1, tile) for tile in (None, 384))
+
+    def spied(latents, tile=None):
+        asked.append((len(latents), tile))
+        return decode(latents, tile=tile)
+
+    monkeypatch.setattr(vae, "decode", spied)
+    monkeypatch.setattr(coding.host, "free_memory", lambda model: free)
+    monkeypatch.setattr(coding.host, "ready", lambda model, working_bytes, doing: ready.append(working_bytes))
+    free = whole
+    assert nodes["TrajectoryDecode"]().decode(vae, latent)[0].shape == (2, 480, 640, 3)
+    assert asked == [(1, None), (1, None)] and ready == [whole, whole] and not caplog.messages
+    asked.clear(), ready.clear()
+    free = tiled
+    assert nodes["TrajectoryDecode"]().decode(vae, latent)[0].shape == (2, 480, 640, 3)
+    assert asked == [(1, 384), (1, 384)] and ready == [whole, tiled] * 2
+    assert "Decoding 640x480 in tiles of 384 pixels: whole frames take about" in caplog.text
+    asked.clear()
+    free = 0
+    nodes["TrajectoryDecode"]().decode(vae, latent, 512)  # what was asked for is done
+    nodes["TrajectoryDecode"]().decode(vae, latent)
+    assert [tile for _, tile in asked] == [512, 512, 256, 256]
 
 
 def test_progress_and_a_preview_come_with_every_step_and_cancel_ends_the_next(tiny, plain_host, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from comfyui_trajectory.commands.run import run_workflow
 from comfyui_trajectory.models import embedded
 from comfyui_trajectory.nodes import NODE_CLASS_MAPPINGS as nodes
-from comfyui_trajectory.nodes import encode as encode_module
+from comfyui_trajectory.nodes import coding
 from comfyui_trajectory.nodes.host import host
 from comfyui_trajectory.nodes.inputs import InputError
 from comfyui_trajectory.trajectory import Tracks
@@ -241,7 +241,7 @@ def test_encoding_and_decoding_fall_back_to_tiles_when_memory_is_short(tora, mon
         return work
 
     whole, *_ = encode(tora, width=144, height=112)
-    monkeypatch.setattr(encode_module, "FALLBACK_TILE", 100)
+    monkeypatch.setattr(coding, "FALLBACK_TILE", 100)
     for name in ("moments", "decode"):
         monkeypatch.setattr(tora.vae.module, name, short_of_memory(getattr(tora.vae.module, name)))
     motion, *_ = encode(tora, width=144, height=112)
