@@ -10,6 +10,7 @@ from functools import cached_property
 import pytest
 import torch
 from comfyui_trajectory.commands.files import read_video
+from comfyui_trajectory.models import embedded
 from safetensors.torch import save_file
 
 
@@ -99,3 +100,14 @@ def test_info_tells_the_memory_with_the_options_that_are_asked_for(run, tiny_fol
     assert blocks["work"] == usual["work"] and blocks["memory"] <= usual["memory"]
     code, _, err = run(*asked, "--skip-steps", "teacache")
     assert code != 0 and "TeaCache knows no figures of tiny_transformer.safetensors" in err
+
+
+def test_info_tells_what_a_vae_takes_and_the_tiles_that_fit_a_card(run):
+    file = embedded("vae", "tora")
+    found = json.loads(run("info", file, "--json", "--size", "1280x1280", "--frames", 49)[1])
+    assert found["memory"] > found["decode"] > found["encode"] > 0
+    cards = json.loads(run("info", file, "--json", "--size", "2560x1440", "--frames", 49)[1])["cards"]
+    assert cards["8"] == {"tile": 512} and cards["24"] == {}
+    larger = run("info", file, "--size", "3840x2160", "--frames", 49)[1]
+    for line in ("to decode, beside the weights", "on 8 GB       does not fit", "on 12 GB      --tile 512", "on 24 GB      fits"):
+        assert line in larger
