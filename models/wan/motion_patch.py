@@ -58,19 +58,26 @@ def motion_patch(tracks: Tensor, latents: Tensor, *, temperature: float = 220.0,
     features = F.grid_sample(
         first.transpose(0, 1), start[None, None].to(latents.dtype), padding_mode="zeros", align_corners=False
     )[0, :, 0].T.contiguous()  # [tracks, channels]
-    weights, index = strongest(tracks, height, width, temperature, topk)
-    carried = F.embedding_bag(index, features, per_sample_weights=weights.to(features.dtype), mode="sum")
-    mask = weights.sum(-1).view(1, frames - 1, height, width).to(latents.dtype)
+    weights, index, reached = strongest(tracks, height, width, temperature, topk)
+    weights = weights.to(features.dtype)
+    mask = weights.sum(-1)
+    still = 1 - mask.clamp(0, 1)
     result = latents.new_empty(4 + len(latents), frames, height, width)
-    result[:4, :1], result[:4, 1:] = 1, mask
-    result[4:, :1] = first
-    carried = carried.T.contiguous().view(-1, frames - 1, height, width)
-    torch.addcmul(carried, latents[:, 1:], 1 - mask.clamp(0, 1), out=result[4:, 1:])
+    result[:4, :1], result[:4, 1:], result[4:] = 1, mask, latents
+    for frame, rows in enumerate(reached):  # frame by frame, in memory that the cache holds
+        carried = F.embedding_bag(
+            index[frame, rows].flatten(0, 1), features, mode="sum", per_sample_weights=weights[frame, rows].flatten(0, 1)
+        )  # [positions, channels]
+        place = result[4:, 1 + frame, rows]
+        torch.addcmul(carried.T.unflatten(1, (-1, width)), place, still[frame, rows], out=place)
     return result
 
 
-def strongest(tracks: Tensor, height: int, width: int, temperature: float, topk: int) -> tuple[Tensor, Tensor]:
-    """The largest `topk` weights at each position and the tracks that they are of, both [n * height * width, topk].
+def strongest(
+    tracks: Tensor, height: int, width: int, temperature: float, topk: int
+) -> tuple[Tensor, Tensor, list[slice]]:  # fmt: skip
+    """The largest `topk` weights at each position and the tracks that they are of, both [n, height, width, topk], and
+    for each frame the rows that its tracks reach.
 
     Arguments as for `motion_weights`. Each track is looked at where its weight is not below LEAST only.
     """
@@ -91,7 +98,9 @@ def strongest(tracks: Tensor, height: int, width: int, temperature: float, topk:
         for column in best.unbind(1):
             held = column[at]
             column[at], entry = torch.maximum(held, entry), torch.minimum(held, entry)
-    return (best >> 32).to(torch.int32).view(torch.float32), best.to(torch.int32)
+    index, weights = best.view(torch.int32).view(frames, height, width, -1, 2).movedim(-1, 0).contiguous()
+    reached = [slice(first, last + rows) for first, last in zip(top.amin(1).tolist(), top.amax(1).tolist())]
+    return weights.view(torch.float32), index, reached
 
 
 def box(weights: Tensor, reach: float) -> tuple[Tensor, int]:
