@@ -16,10 +16,12 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
+from comfyui_trajectory.models.common.memory import measure_coding
 from torch import Tensor
-from turns import add_common, in_a_process, in_turns, peak_of, say, versions, write
+from turns import MIB, add_common, in_a_process, in_turns, peak_of, say, versions, write
 from vae_peers import FAMILIES, random_weights
 
 log = logging.getLogger("benchmarks.vae")
@@ -50,6 +52,16 @@ def works(options: argparse.Namespace, size: str, frames: int) -> dict[str, Call
     return found
 
 
+def foretold(options: argparse.Namespace) -> float:
+    """MiB that ours is expected to take beside the weights where memory is measured."""
+    with torch.device("meta"):
+        module = FAMILIES[options.family].build()
+    width, height = (int(side) for side in (options.peak_size or options.size).split("x"))
+    vae = SimpleNamespace(module=module, device=torch.device(options.device), dtype=torch.get_default_dtype(),
+                          temporal=module.temporal, channels=16)  # fmt: skip
+    return measure_coding(vae, options.direction, width, height, options.peak_frames or options.frames) / MIB
+
+
 @torch.no_grad()
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -74,7 +86,9 @@ def main() -> None:
     rows = in_turns(works(options, options.size, options.frames), options.runs, options.device, within)
     for name in rows:
         rows[name] |= in_a_process("vae.py", *sys.argv[1:], "--only", name)
+    rows["ours"]["foretold_mib"] = foretold(options)
     say(rows)
+    log.info("foretold of ours beside the weights: %.0f MiB", rows["ours"]["foretold_mib"])
     checkouts = {"comfyui": options.comfyui, "official": options.official}
     name = f"vae_{options.family}_{options.direction}_{options.device}"
     write(options.results, name, options, rows, versions(checkouts))
