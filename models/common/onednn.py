@@ -61,8 +61,10 @@ def available() -> bool:
 
 
 def use_onednn(module: nn.Module) -> None:
-    """Lets the plain Linear layers of `module` multiply by oneDNN on a CPU."""
+    """Lets the plain Linear layers of `module` multiply by oneDNN on a CPU: all of them on one with AVX-512, else those
+    of fewer outputs than inputs, since without it MKL is as fast or faster at the others (benchmarks/LOG.md)."""
     if available():
+        all_of_them = "AVX512" in torch.backends.cpu.get_cpu_capability()
         for layer in module.modules():
-            if type(layer) is nn.Linear:
+            if type(layer) is nn.Linear and (all_of_them or layer.out_features < layer.in_features):
                 layer.__class__ = OneDNNLinear
