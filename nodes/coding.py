@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..models.common.memory import TILES, measure_coding
+from ..models.common.memory import OVERHEAD, TILES, measure_coding
 from .host import host
 
 FALLBACK_TILE = TILES[-1]  # where whole frames ran out of memory although they should have fitted
@@ -24,16 +24,15 @@ def coded(
     """
     doing, tile = f"{DOING[direction]} {size[0]}x{size[1]}", tile or None
     needed = measure_coding(vae, direction, *size, tile)
-    host.ready(vae, needed, doing)
+    beside = 0 if vae.device.type == "cpu" else OVERHEAD  # libraries' workspaces
+    host.ready(vae, needed + beside, doing)
     free = host.free_memory(vae)
     if tiles and tile is None and free is not None and needed > free:
-        tile, part = next(
-            (found for found in ((side, measure_coding(vae, direction, *size, side)) for side in TILES) if found[1] <= free),
-            (TILES[-1], measure_coding(vae, direction, *size, TILES[-1])),
-        )  # fmt: skip
+        takes = {side: measure_coding(vae, direction, *size, side) for side in TILES}
+        tile = next((side for side in TILES if takes[side] <= free), FALLBACK_TILE)
         log.warning("%s in tiles of %d pixels: whole frames take about %.1f GB beside the weights, and %.1f GB are free.",
                     doing.capitalize(), tile, needed / 1e9, free / 1e9)  # fmt: skip
-        host.ready(vae, part, doing)
+        host.ready(vae, takes[tile] + beside, doing)
     try:
         return work(tile)
     except Exception as error:

@@ -24,7 +24,7 @@ SETTLED = 6  # latent frames after which a VAE holds all that it ever remembers
 TILES = (512, 384, 256)  # sides in pixels of the tiles that a VAE works in where whole frames do not fit
 CARDS = (8, 12, 16, 24)  # GB of the graphics cards that suggestions are made for
 # Bytes. What a GPU holds beside tensors: the CUDA context, the libraries' workspaces.
-OVERHEAD = 0.8e9
+OVERHEAD = 800_000_000
 # What torch's allocator holds and cannot hand out while blocks are swapped, and by how much the prediction was short: 1.2
 # and 0.5 GB on an H100 (benchmarks/LOG.md), of which OVERHEAD has 0.3. Swapping a few blocks more costs little time.
 SCATTERED = 1.4e9
