@@ -65,10 +65,15 @@ def motion_patch(tracks: Tensor, latents: Tensor, *, temperature: float = 220.0,
     result = latents.new_empty(4 + len(latents), frames, height, width)
     result[:4, :1], result[:4, 1:], result[4:] = 1, mask, latents
     for frame, rows in enumerate(reached):  # frame by frame, in memory that the cache holds
+        place, share = result[4:, 1 + frame, rows], weights[frame, rows]
+        if len(features) <= topk:  # each track has a column of its own: nothing to be looked up
+            place.mul_(still[frame, rows])
+            for of_track, column in zip(features, share.unbind(-1)):
+                place.addcmul_(of_track[:, None, None], column)
+            continue
         carried = F.embedding_bag(
-            index[frame, rows].flatten(0, 1), features, mode="sum", per_sample_weights=weights[frame, rows].flatten(0, 1)
-        )  # [positions, channels]
-        place = result[4:, 1 + frame, rows]
+            index[frame, rows].flatten(0, 1), features, mode="sum", per_sample_weights=share.flatten(0, 1)
+        )
         torch.addcmul(carried.T.unflatten(1, (-1, width)), place, still[frame, rows], out=place)
     return result
 
@@ -79,7 +84,8 @@ def strongest(
     """The largest `topk` weights at each position and the tracks that they are of, both [n, height, width, topk], and
     for each frame the rows that its tracks reach.
 
-    Arguments as for `motion_weights`. Each track is looked at where its weight is not below LEAST only.
+    Arguments as for `motion_weights`; where there are no more than `topk` tracks, they come in their order. Each track
+    is looked at where its weight is not below LEAST only.
     """
     across, down = motion_weights(tracks, height, width, temperature)
     frames, count = len(across), across.shape[2]
@@ -95,6 +101,9 @@ def strongest(
         at = (corner[:, track, None, None] + inside).flatten()
         weight = (down[:, :, None, track] * across[:, None, :, track]).flatten()
         entry = (weight.view(torch.int32).to(torch.int64) << 32) + track
+        if count <= topk:
+            best[at, track] = entry
+            continue
         for column in best.unbind(1):
             held = column[at]
             column[at], entry = torch.maximum(held, entry), torch.minimum(held, entry)
