@@ -6,12 +6,17 @@ python tests/models/peak_memory.py 4.0 bf16     (gigabytes of the file, dtype of
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import struct
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from comfyui_trajectory.models import load_model
 from comfyui_trajectory.models.wan.config import WanConfig
@@ -51,6 +56,30 @@ def measure(path: Path) -> tuple[float, float]:
     return path.stat().st_size / MIB, resident("VmHWM") - before
 
 
+CLEAR = Path("/proc/self/clear_refs")
+needs_linux = pytest.mark.skipif(not CLEAR.exists(), reason="the peak of memory is read from Linux's /proc")
+
+
+def growth(work: Callable[[], object]) -> int:
+    """Bytes by which `work` raises the peak of resident memory. What libraries keep from their first use on should have
+    come before."""
+    gc.collect()
+    CLEAR.write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    work()
+    return round((resident("VmHWM") - before) * MIB)
+
+
+def in_a_process(script: str, *arguments: object) -> int:
+    """The number that a Python script prints, which may import this file. glibc keeps what is freed below its threshold,
+    for itself and in odd pieces; here it gives it back at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parent, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
+    )  # fmt: skip
+    return int(done.stdout)
+
+
 def resident(entry: str) -> float:
     """VmRSS (now) or VmHWM (peak) of this process in MiB. Not getrusage, whose peak is inherited from the parent."""
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) / 1024
@@ -62,7 +91,7 @@ def main(gigabytes: float, dtype: str) -> None:
         write_checkpoint(small, 0.05, dtype)
         write_checkpoint(path, gigabytes, dtype)
         measure(small)  # what libraries keep from their first use on does not grow with the file
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        CLEAR.write_text("5")  # the peak begins anew
         size, peak = measure(path)
     sys.stdout.write(
         json.dumps({"file_mib": round(size), "peak_mib": round(peak), "ratio": round(peak / size, 4)}) + "\n"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from comfyui_trajectory.models import embedded, load_vae, predict_coding
 from comfyui_trajectory.models.common.memory import LiveBytes, measure_coding
+
+from .peak_memory import in_a_process, needs_linux
 
 SYSTEMS = ("ati", "tora", "easyanimate")
 WIDER = {"ati": {"dim": 48}, "tora": {"block_out_channels": (64, 64, 128, 128)},
@@ -20,11 +18,10 @@ WIDER = {"ati": {"dim": 48}, "tora": {"block_out_channels": (64, 64, 128, 128)},
 SIZE = (256, 160, 17)
 # Large enough that activations, and not the interpreter, are what grows.
 MEASURE = """
-import gc, json, sys, torch
+import json, sys, torch
 from dataclasses import replace
 from comfyui_trajectory.models import embedded, load_vae
-def status(entry):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) * 1024
+from peak_memory import growth
 torch.set_num_threads(1)
 system, direction, (wider, (width, height, frames)) = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 vae = load_vae(embedded("vae", system))
@@ -37,11 +34,7 @@ with torch.no_grad():
         else:
             vae.decode(torch.randn(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8))
     work(64, 64, 9)  # what libraries keep for themselves from their first use on
-    gc.collect()
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-    before = status("VmRSS")
-    work(width, height, frames)
-    print(status("VmHWM") - before)
+    print(growth(lambda: work(width, height, frames)))
 """
 
 
@@ -52,18 +45,14 @@ def widened(system: str):
     return vae
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@needs_linux
 @pytest.mark.parametrize("direction", ["encode", "decode"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_prediction_is_within_10_percent_of_what_a_process_really_takes(system: str, direction: str) -> None:
     told = measure_coding(widened(system), direction, *SIZE)
     if direction == "encode":
         told += 3 * 4 * SIZE[0] * SIZE[1] * SIZE[2]  # the pixels, which are somebody else's
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, system, direction, json.dumps([WIDER[system], SIZE])], capture_output=True,
-        text=True, check=True, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
-    )  # fmt: skip
-    measured = int(done.stdout)
+    measured = in_a_process(MEASURE, system, direction, json.dumps([WIDER[system], SIZE]))
     assert told == pytest.approx(measured, rel=0.1), (told / 1e6, measured / 1e6)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from comfyui_trajectory.models.wan.transformer import WanTransformer
 from safetensors.torch import save_file
 
 from .. import tiny_tora
+from .peak_memory import in_a_process, needs_linux
 
 SIZE = {"width": 384, "height": 256, "frames": 49}  # 13 x 16 x 24 tokens
 # Large enough that activations, and not the interpreter, are what grows.
@@ -36,12 +34,11 @@ MODELS = {
 }  # fmt: skip
 # The steps of a sampler, and how far they raise the peak of resident memory.
 MEASURE = """
-import gc, json, sys, torch
+import json, sys, torch
 from types import SimpleNamespace
 from comfyui_trajectory.models import Options, load_model
 from comfyui_trajectory.models.common.guidance import Guidance
-def status(entry):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(entry)) * 1024
+from peak_memory import growth
 torch.set_num_threads(1)
 with torch.no_grad():
     model = load_model(sys.argv[1], options=Options(**json.loads(sys.argv[2])))
@@ -55,11 +52,7 @@ with torch.no_grad():
         for _ in range(count):
             guided(x, t, cast)
     steps(2, 64, 64, 9)  # what libraries keep for themselves from their first use on
-    gc.collect()
-    open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
-    before = status("VmRSS")
-    steps(int(sys.argv[3]), *map(int, sys.argv[4:]))
-    print(status("VmHWM") - before)
+    print(growth(lambda: steps(int(sys.argv[3]), *map(int, sys.argv[4:]))))
 """
 FIGURES = {"step_cache_coefficients": [0.0, 1.0]}  # of TeaCache: any will do
 
@@ -74,18 +67,14 @@ def written(folder: Path, family: str, figures: dict = FIGURES) -> Path:
     return folder / f"{family}.safetensors"
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@needs_linux
 @pytest.mark.parametrize("given", [{}, {"guidance": "batched"}, {"step_cache": "teacache"}], ids=["usual", "batched", "teacache"])
 @pytest.mark.parametrize("family", MODELS)
 def test_the_prediction_is_within_10_percent_of_what_a_process_really_takes(family, given, tmp_path) -> None:
     path, options = written(tmp_path, family), Options(**given)
     predicted = predict_memory(path, **SIZE, device="cpu", options=options)
     count = 2 if options.step_cache == "teacache" else 1
-    arguments = [sys.executable, "-c", MEASURE, path, json.dumps(given), count, *SIZE.values()]
-    # glibc keeps what is freed below its threshold, for itself and in odd pieces; here it gives it back at once.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(list(map(str, arguments)), capture_output=True, text=True, check=True, env=environment)
-    measured = int(done.stdout)
+    measured = in_a_process(MEASURE, path, json.dumps(given), count, *SIZE.values())
     assert predicted.work == pytest.approx(measured, rel=0.1), (predicted.work / 1e6, measured / 1e6)
 
 
